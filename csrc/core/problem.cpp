@@ -1,0 +1,263 @@
+#include "problem.h"
+
+namespace fastconv {
+
+const char* name_of(Direction direction) {
+  switch (direction) {
+    case Direction::forward: return "forward";
+    case Direction::input_gradient: return "input_gradient";
+    default: return "weight_gradient";
+  }
+}
+
+const char* name_of(Layout layout) { return layout == Layout::nchw ? "NCHW" : "NHWC"; }
+
+const char* name_of(Activation activation) {
+  switch (activation) {
+    case Activation::none: return "none";
+    case Activation::relu: return "relu";
+    default: return "relu6";
+  }
+}
+
+Layout layout_from(const std::string& name) {
+  if (name == "NCHW") return Layout::nchw;
+  if (name == "NHWC") return Layout::nhwc;
+  throw InvalidArgument(cat("layout='", name, "': expected 'NCHW' or 'NHWC'"));
+}
+
+Activation activation_from(const std::string& name) {
+  if (name == "none") return Activation::none;
+  if (name == "relu") return Activation::relu;
+  if (name == "relu6") return Activation::relu6;
+  throw InvalidArgument(cat("activation='", name, "': expected None, 'relu' or 'relu6'"));
+}
+
+namespace {
+
+// Collects the checks of one call so that every message starts with the operation and names the argument.
+struct Checker {
+  const ConvSpec& spec;
+
+  template <class... Parts>
+  [[noreturn]] void fail(const Parts&... parts) const {
+    throw InvalidArgument(cat(spec.op, ": ", parts...));
+  }
+
+  // Channel and spatial extents of an activation array, whatever its layout; batch is 1 for an unbatched one.
+  struct Extents {
+    int64_t batch, channels;
+    std::array<int64_t, 3> space;
+    bool unbatched;
+  };
+
+  Extents extents(const Shape& shape, const char* name) const {
+    const size_t spatial = spec.spatial, rank = shape.size();
+    if (rank != spatial + 1 && rank != spatial + 2)
+      fail(name, " has shape ", shape_text(shape), ": expected ", spatial + 2, " axes (batched) or ", spatial + 1,
+           " (unbatched)");
+    Extents e{1, 0, {1, 1, 1}, rank == spatial + 1};
+    const size_t first = e.unbatched ? 0 : 1;
+    if (!e.unbatched) e.batch = shape[0];
+    const bool last = spec.layout == Layout::nhwc;
+    e.channels = shape[last ? rank - 1 : first];
+    for (size_t i = 0; i < spatial; ++i) e.space[3 - spatial + i] = shape[first + (last ? 0 : 1) + i];
+    if (e.batch < 0) fail(name, " has shape ", shape_text(shape), ": expected a batch size of 0 or more");
+    if (e.channels < 1) fail(name, " has shape ", shape_text(shape), ": expected at least 1 channel");
+    for (int64_t extent : e.space)
+      if (extent < 1) fail(name, " has shape ", shape_text(shape), ": expected spatial sizes of at least 1");
+    byte_count(shape, name);
+    return e;
+  }
+
+  void byte_count(const Shape& shape, const char* name) const {
+    int64_t bytes = size_of(spec.dtype);
+    // An axis of 0 must not hide that the other extents overflow.
+    for (int64_t extent : shape) bytes = checked_mul(bytes, extent > 0 ? extent : 1, name);
+  }
+
+  int64_t per_axis(const Shape& values, int axis, const char* name, int64_t least) const {
+    if (values.size() != 1 && values.size() != static_cast<size_t>(spec.spatial))
+      fail(name, "=", shape_text(values), ": expected 1 or ", spec.spatial, " numbers");
+    const int64_t value = values.size() == 1 ? values[0] : values[axis];
+    if (value < least) fail(name, "=", value, ": expected at least ", least);
+    if (value > kMaxExtent) fail("size overflow: ", name, "=", value, " is beyond 2^60");
+    return value;
+  }
+
+  std::array<int64_t, 2> pads(int axis) const {
+    const auto& p = spec.padding;
+    if (p.size() != 1 && p.size() != static_cast<size_t>(spec.spatial))
+      fail("padding has ", p.size(), " entries: expected 1 or ", spec.spatial);
+    const auto pair = p.size() == 1 ? p[0] : p[axis];
+    for (int64_t value : pair) {
+      if (value < 0) fail("padding=", value, ": expected at least 0");
+      if (value > kMaxExtent) fail("size overflow: padding=", value, " is beyond 2^60");
+    }
+    return pair;
+  }
+};
+
+void set_channels(ConvProblem& p, const Checker& check) {
+  const ConvSpec& spec = check.spec;
+  const Shape& w = *spec.w_shape;
+  if (w.size() != static_cast<size_t>(spec.spatial) + 2)
+    check.fail(spec.w_name, " has shape ", shape_text(w), ": expected ", spec.spatial + 2, " axes");
+  for (int64_t extent : w)
+    if (extent < 1) check.fail(spec.w_name, " has shape ", shape_text(w), ": expected every size to be at least 1");
+  check.byte_count(w, spec.w_name);
+  if (spec.groups < 1) check.fail("groups=", spec.groups, ": expected at least 1");
+  p.groups = spec.groups;
+  p.out_c = w[0];
+  p.in_c = checked_mul(w[1], spec.groups, "channels * groups");
+  if (p.out_c % p.groups)
+    check.fail("groups=", p.groups, " does not divide the ", p.out_c, " ",
+               spec.transposed ? "input" : "output", " channels of ", spec.w_name, " ", shape_text(w));
+}
+
+void expect_channels(int64_t got, int64_t expected, const Shape& shape, const char* name, const Checker& check) {
+  if (got == expected) return;
+  const ConvSpec& spec = check.spec;
+  // The commonest slip deserves a hint: the channels are where the other layout has them.
+  const bool batched = shape.size() == static_cast<size_t>(spec.spatial) + 2;
+  const int64_t elsewhere = spec.layout == Layout::nchw ? shape.back() : shape[batched];
+  const char* hint = elsewhere != expected ? ""
+                     : spec.layout == Layout::nchw ? "; for channels last pass layout='NHWC'"
+                                                   : "; for channels first pass layout='NCHW'";
+  check.fail(name, " has ", got, " channels (shape ", shape_text(shape), "): expected ", expected, " for ",
+             spec.w_name, " ", shape_text(*spec.w_shape), " with groups=", spec.groups, hint);
+}
+
+void set_axis(Axis& axis, int i, const Checker& check) {
+  const ConvSpec& spec = check.spec;
+  axis.stride = check.per_axis(spec.stride, i, "stride", 1);
+  axis.dilation = check.per_axis(spec.dilation, i, "dilation", 1);
+  const auto [lo, hi] = check.pads(i);
+  if (spec.pad_mode == PadMode::explicit_pads) {
+    axis.pad_lo = lo;
+    axis.pad_hi = hi;
+  }
+}
+
+// conv_transpose: y is given, the extent of x follows from output_padding.
+void derive_input(Axis& axis, int i, const Checker& check) {
+  const ConvSpec& spec = check.spec;
+  const int64_t extra = check.per_axis(spec.output_padding, i, "output_padding", 0);
+  if (extra >= std::max(axis.stride, axis.dilation))
+    check.fail("output_padding=", extra, ": expected less than stride=", axis.stride, " or dilation=", axis.dilation);
+  if (spec.pad_mode == PadMode::same) check.fail("padding='same': expected numbers or 'valid' for a transposed convolution");
+  axis.in = infer_transposed(axis, extra);
+  if (axis.in < 1)
+    check.fail("the output size would be ", axis.in, " (input ", axis.out, ", kernel ", axis.kernel, ", stride ",
+               axis.stride, ", padding ", axis.pad_lo, "+", axis.pad_hi, "): expected at least 1");
+}
+
+// Everything else: x is given, the extent of y follows.
+void derive_output(Axis& axis, const Checker& check) {
+  const ConvSpec& spec = check.spec;
+  if (spec.pad_mode == PadMode::same) set_same_pads(axis);
+  axis.out = infer_out(axis);
+  if (axis.out < 1)
+    check.fail(spec.w_name, " spans ", checked_window(axis.kernel, axis.dilation), " (kernel ", axis.kernel,
+               ", dilation ", axis.dilation, "): expected at most the padded input size ",
+               axis.in + axis.pad_lo + axis.pad_hi, " (", axis.in, " + padding ", axis.pad_lo, "+", axis.pad_hi, ")");
+}
+
+}  // namespace
+
+ConvProblem ConvProblem::make(const ConvSpec& spec) {
+  const Checker check{spec};
+  ConvProblem p;
+  p.direction = spec.direction;
+  p.dtype = spec.dtype;
+  p.layout = spec.layout;
+  p.activation = spec.activation;
+  p.has_bias = spec.bias_shape.has_value();
+  p.spatial = spec.spatial;
+  set_channels(p, check);
+
+  const Shape& given = spec.transposed ? *spec.y_shape : *spec.x_shape;
+  const char* given_name = spec.transposed ? spec.y_name : spec.x_name;
+  const auto e = check.extents(given, given_name);
+  p.batch = e.batch;
+  p.unbatched = e.unbatched;
+  expect_channels(e.channels, spec.transposed ? p.out_c : p.in_c, given, given_name, check);
+
+  for (int i = 0; i < spec.spatial; ++i) {
+    Axis& axis = p.axes[3 - spec.spatial + i];
+    axis.kernel = (*spec.w_shape)[2 + i];
+    (spec.transposed ? axis.out : axis.in) = e.space[3 - spec.spatial + i];
+    set_axis(axis, i, check);
+    if (spec.transposed)
+      derive_input(axis, i, check);
+    else
+      derive_output(axis, check);
+  }
+  check.byte_count(p.x_shape(), "output size");
+  check.byte_count(p.y_shape(), "output size");
+  checked_mul(checked_mul(p.out_pixels(), p.taps(), "window positions"), p.in_c_group(), "window positions");
+
+  if (!spec.transposed && spec.y_shape && *spec.y_shape != p.y_shape())
+    check.fail(spec.y_name, " has shape ", shape_text(*spec.y_shape), ": expected ", shape_text(p.y_shape()));
+  if (spec.bias_shape && *spec.bias_shape != Shape{p.bias_length()})
+    check.fail("bias has shape ", shape_text(*spec.bias_shape), ": expected (", p.bias_length(), ",)");
+  return p;
+}
+
+double ConvProblem::flops() const {
+  return 2.0 * static_cast<double>(batch) * static_cast<double>(out_c) * static_cast<double>(in_c_group()) *
+         static_cast<double>(taps()) * static_cast<double>(out_pixels());
+}
+
+namespace {
+Shape activation_shape(const ConvProblem& p, int64_t channels, int64_t Axis::* extent) {
+  Shape shape;
+  if (!p.unbatched) shape.push_back(p.batch);
+  if (p.layout == Layout::nchw) shape.push_back(channels);
+  for (int i = 3 - p.spatial; i < 3; ++i) shape.push_back(p.axes[i].*extent);
+  if (p.layout == Layout::nhwc) shape.push_back(channels);
+  return shape;
+}
+}  // namespace
+
+Shape ConvProblem::x_shape() const { return activation_shape(*this, in_c, &Axis::in); }
+Shape ConvProblem::y_shape() const { return activation_shape(*this, out_c, &Axis::out); }
+
+Shape ConvProblem::w_shape() const {
+  Shape shape{out_c, in_c_group()};
+  for (int i = 3 - spatial; i < 3; ++i) shape.push_back(axes[i].kernel);
+  return shape;
+}
+
+Shape ConvProblem::result_shape() const {
+  if (direction == Direction::forward) return y_shape();
+  return direction == Direction::input_gradient ? x_shape() : w_shape();
+}
+
+std::string ConvProblem::to_string() const {
+  std::ostringstream text;
+  text << name_of(direction) << ' ' << name_of(dtype) << ' ' << name_of(layout) << " x" << shape_text(x_shape()) << " w"
+       << shape_text(w_shape()) << " y" << shape_text(y_shape()) << " groups=" << groups;
+  for (int i = 3 - spatial; i < 3; ++i)
+    text << " [" << axes[i].in << "->" << axes[i].out << " k" << axes[i].kernel << " s" << axes[i].stride << " d"
+         << axes[i].dilation << " p" << axes[i].pad_lo << '+' << axes[i].pad_hi << ']';
+  text << (has_bias ? " bias" : "");
+  if (activation != Activation::none) text << ' ' << name_of(activation);
+  return text.str();
+}
+
+size_t ConvProblem::hash() const {
+  size_t value = static_cast<size_t>(direction) | static_cast<size_t>(dtype) << 2 | static_cast<size_t>(layout) << 4 |
+                 static_cast<size_t>(activation) << 6 | size_t{has_bias} << 8 | size_t{unbatched} << 9 |
+                 static_cast<size_t>(spatial) << 10;
+  // The mixing step of Boost's hash_combine with the 64-bit golden ratio.
+  const auto mix = [&value](int64_t field) {
+    value ^= static_cast<size_t>(field) + 0x9e3779b97f4a7c15u + (value << 6) + (value >> 2);
+  };
+  mix(batch), mix(groups), mix(in_c), mix(out_c);
+  for (const Axis& a : axes)
+    mix(a.in), mix(a.kernel), mix(a.stride), mix(a.dilation), mix(a.pad_lo), mix(a.pad_hi), mix(a.out);
+  return value;
+}
+
+}  // namespace fastconv

@@ -1,0 +1,16 @@
+// THE TABLE of loop nests. Order breaks ties of cost; the last row takes every problem.
+#include "algorithms/algorithms.h"
+
+namespace fastconv {
+
+#define FASTCONV_ROW(name, exact) \
+  { #name, exact, name##_supports, name##_cost, name##_prepare, name##_pack, name##_run }
+
+std::span<const CpuAlgorithm> algorithms() {
+  static constexpr CpuAlgorithm table[] = {
+      FASTCONV_ROW(reference, true),
+  };
+  return table;
+}
+
+}  // namespace fastconv

@@ -1,0 +1,41 @@
+// The functions behind the rows of the table, and the few lines every loop nest needs.
+#pragma once
+
+#include "../plan.h"
+
+namespace fastconv {
+
+#define FASTCONV_DECLARE_ALGORITHM(name)                                              \
+  Support name##_supports(const ConvProblem&, const Machine&);                        \
+  double name##_cost(const ConvProblem&, const Machine&, int threads);                \
+  void name##_prepare(ConvPlan&);                                                     \
+  void name##_pack(const ConvPlan&, const void* w, void* packed, Interrupt&);         \
+  void name##_run(const ConvPlan&, const ConvOperands&, std::byte* workspace, Interrupt&);
+
+FASTCONV_DECLARE_ALGORITHM(pointwise)
+FASTCONV_DECLARE_ALGORITHM(depthwise)
+FASTCONV_DECLARE_ALGORITHM(direct)
+FASTCONV_DECLARE_ALGORITHM(im2col)
+FASTCONV_DECLARE_ALGORITHM(reference)
+#undef FASTCONV_DECLARE_ALGORITHM
+
+template <class T>
+T activated(T value, Activation activation) {
+  if (activation == Activation::none) return value;
+  if (value < T{0}) return T{0};
+  return activation == Activation::relu6 && value > T{6} ? T{6} : value;
+}
+
+// Positions of x that no window reads (core/gather.h, covers_result) hold bias and activation of an empty sum.
+template <class T>
+void fill_uncovered(const ConvPlan& plan, const ConvOperands& operands) {
+  const ConvProblem& p = plan.problem;
+  const T* const bias = static_cast<const T*>(operands.bias);
+  T* x = static_cast<T*>(operands.x);
+  const bool channels_last = p.layout == Layout::nhwc;
+  for (int64_t outer = 0; outer < p.batch * (channels_last ? p.in_pixels() : p.in_c); ++outer)
+    for (int64_t inner = 0; inner < (channels_last ? p.in_c : p.in_pixels()); ++inner)
+      *x++ = activated(bias ? bias[channels_last ? inner : outer % p.in_c] : T{0}, p.activation);
+}
+
+}  // namespace fastconv

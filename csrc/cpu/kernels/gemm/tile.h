@@ -1,0 +1,160 @@
+// The tile of gemm.h, once for every ISA; an ISA file sets FASTCONV_VECTOR_BYTES and kTileRows and includes this.
+//
+//   acc[rows][vectors] = 0
+//   for s in segments:                      pointers a, b of the segment
+//     for k in depth:
+//       b0, b1 = vectors of B               2 loads
+//       for i in rows: acc[i][:] += broadcast(A[i]) * b[:]
+//   bias, what c held, activation on acc; store along rows, or transposed in registers, or through a small tile
+//
+// Register budget (accumulators + B + broadcast):  AVX-512 14x2 + 2 + 1 = 31 of 32;  AVX2 and SSE 6x2 + 2 + 1 = 15 of
+// 16 (SSE has no FMA: its product takes the last one);  NEON 12x2 + 2 + 1 = 27 of 32.
+// Loads per multiply-add: (rows + 2) / (2 * rows): 0.57 at 14 rows, 0.67 at 6.
+// The sum of an element runs over s and k in order in one accumulator, whatever the tile: results do not depend on
+// how the rows and columns were divided.
+// After: K. Goto, R. van de Geijn, Anatomy of High-Performance Matrix Multiplication (2008).
+#pragma once
+
+#include "../../simd.h"
+#include "gemm.h"
+
+namespace {
+
+using fastconv::GemmKernel;
+using fastconv::GemmTile;
+
+// Any placement, any width: the tile is on the stack, and each element goes to its address.
+template <class T>
+__attribute__((noinline)) void finish_scalar(const GemmTile<T>& g, const T* tile, int rows, int width) {
+  for (int i = 0; i < rows; ++i) {
+    T* const row = g.c + (g.row_offset ? g.row_offset[i] : i * g.c_row);
+    for (int j = 0; j < g.cols; ++j) {
+      T* const c = row + (g.col_offset ? g.col_offset[j] : j * g.c_col);
+      T value = tile[i * width + j];
+      if (g.row_bias) value += g.row_bias[i];
+      if (g.col_bias) value += g.col_bias[j];
+      if (g.accumulate) value += *c;
+      if (g.activate) {
+        value = value < g.low ? g.low : value;
+        value = value > g.high ? g.high : value;
+      }
+      *c = value;
+    }
+  }
+}
+
+template <class T, int rows, int vectors>
+FASTCONV_INLINE void add_bias(const GemmTile<T>& g, Vector<T> (&acc)[rows][vectors]) {
+  if (g.row_bias) {
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; ++i)
+#pragma GCC unroll 2
+      for (int v = 0; v < vectors; ++v) acc[i][v] += broadcast(g.row_bias[i]);
+  }
+  if (g.col_bias) {
+#pragma GCC unroll 2
+    for (int v = 0; v < vectors; ++v) {
+      const Vector<T> bias = load(g.col_bias + v * kLanes<T>);
+#pragma GCC unroll 16
+      for (int i = 0; i < rows; ++i) acc[i][v] += bias;
+    }
+  }
+}
+
+// c[i][j..] contiguous: vectors go out as they are.
+template <class T, int rows, int vectors>
+FASTCONV_INLINE void store_rows(const GemmTile<T>& g, Vector<T> (&acc)[rows][vectors]) {
+#pragma GCC unroll 16
+  for (int i = 0; i < rows; ++i)
+#pragma GCC unroll 2
+    for (int v = 0; v < vectors; ++v) {
+      T* const c = g.c + i * g.c_row + v * kLanes<T>;
+      Vector<T> value = acc[i][v];
+      if (g.accumulate) value += load(c);
+      if (g.activate) value = clamp<T>(value, g.low, g.high);
+      store(c, value);
+    }
+}
+
+// `count` rows from `first` on, lanes j of vector v, to c[.. first + i ..][j]: a column of c is contiguous.
+template <int first, int count, class T, int rows, int vectors>
+FASTCONV_INLINE void store_block_transposed(const GemmTile<T>& g, Vector<T> (&acc)[rows][vectors], int v) {
+  constexpr int lanes = kLanes<T>;
+  Vector<T> block[lanes] = {};
+#pragma GCC unroll 16
+  for (int i = 0; i < count; ++i) block[i] = acc[first + i][v];
+  transpose<T>(block);
+#pragma GCC unroll 16
+  for (int j = 0; j < lanes; ++j) {
+    if (v * lanes + j >= g.cols) return;
+    T* const c = g.c + (v * lanes + j) * g.c_col + first;
+    Vector<T> value = block[j];
+    if (g.accumulate) value += load_first<count>(c);
+    if (g.activate) value = clamp<T>(value, g.low, g.high);
+    store_first<count>(c, value);
+  }
+}
+
+template <int first, class T, int rows, int vectors>
+FASTCONV_INLINE void store_transposed(const GemmTile<T>& g, Vector<T> (&acc)[rows][vectors]) {
+  constexpr int count = rows - first < kLanes<T> ? rows - first : kLanes<T>;
+#pragma GCC unroll 2
+  for (int v = 0; v < vectors; ++v) store_block_transposed<first, count>(g, acc, v);
+  if constexpr (first + count < rows) store_transposed<first + count>(g, acc);
+}
+
+template <class T, int rows, int vectors, bool unit_rows>
+void gemm_tile(const GemmTile<T>& g) {
+  constexpr int lanes = kLanes<T>;
+  Vector<T> acc[rows][vectors] = {};
+  const int64_t a_row = unit_rows ? 1 : g.a_row, a_k = g.a_k, b_k = g.b_k;
+  for (int64_t s = 0; s < g.segments; ++s) {
+    const T* a = g.a + (g.a_segment ? g.a_segment[s] : 0);
+    const T* b = g.b + (g.b_segment ? g.b_segment[s] : 0);
+    for (int64_t k = g.depth; k > 0; --k, a += a_k, b += b_k) {
+      Vector<T> bv[vectors];
+#pragma GCC unroll 2
+      for (int v = 0; v < vectors; ++v) bv[v] = load(b + v * lanes);
+#pragma GCC unroll 16
+      for (int i = 0; i < rows; ++i) {
+        const Vector<T> av = broadcast(a[i * a_row]);
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; ++v) acc[i][v] += av * bv[v];
+      }
+    }
+  }
+  const bool placed = !g.row_offset && !g.col_offset;
+  const bool full = g.cols == vectors * lanes;
+  if (placed && full && g.c_col == 1) {
+    add_bias(g, acc);
+    store_rows(g, acc);
+  } else if (placed && g.c_row == 1 && (full || !g.col_bias)) {
+    add_bias(g, acc);
+    store_transposed<0>(g, acc);
+  } else {
+    T tile[rows * vectors * lanes];
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; ++i)
+#pragma GCC unroll 2
+      for (int v = 0; v < vectors; ++v) store(tile + (i * vectors + v) * lanes, acc[i][v]);
+    finish_scalar(g, tile, rows, vectors * lanes);
+  }
+}
+
+template <class T, bool unit_rows, int vectors, int... i>
+constexpr void fill(GemmKernel<T>& kernel, Indices<i...>) {
+  ((kernel.tile[unit_rows ? 0 : 1][vectors - 1][i] = gemm_tile<T, i + 1, vectors, unit_rows>), ...);
+}
+
+template <class T, int max_rows>
+constexpr GemmKernel<T> make_kernel() {
+  using Rows = typename MakeIndices<max_rows>::type;
+  GemmKernel<T> kernel{kLanes<T>, max_rows, {}};
+  fill<T, true, 1>(kernel, Rows{});
+  fill<T, true, 2>(kernel, Rows{});
+  fill<T, false, 1>(kernel, Rows{});
+  fill<T, false, 2>(kernel, Rows{});
+  return kernel;
+}
+
+}  // namespace

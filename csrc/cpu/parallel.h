@@ -1,0 +1,81 @@
+// The only file that names OpenMP.
+//
+// One parallel region per call, a static partition, never nested. A long call can be interrupted: between two
+// items every thread looks at a flag, and the calling thread asks the caller's `poll` every 20 ms.
+// After fork() the child runs serially: the thread pool of libgomp does not survive a fork, and waiting for it hangs.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+
+#if defined(_OPENMP)
+#include <omp.h>
+#endif
+#if defined(__unix__) || defined(__APPLE__)
+#include <pthread.h>
+#endif
+
+namespace fastconv {
+
+// Threads that a call uses at most: set_num_threads, else OMP_NUM_THREADS, else the machine's cores.
+int get_num_threads();
+void set_num_threads(int threads);
+const char* parallel_runtime();  // "OpenMP 4.5" and the like, or "none"
+
+// Whether the call has been interrupted. `poll` returns true to stop; it runs on the calling thread only.
+class Interrupt {
+ public:
+  using Poll = bool (*)();
+  explicit Interrupt(Poll poll = nullptr) : poll_(poll), next_(Clock::now() + kEvery) {}
+  bool stopped() const { return stopped_.load(std::memory_order_relaxed); }
+  void check() {
+    if (!poll_ || Clock::now() < next_) return;
+    if (poll_()) stopped_.store(true, std::memory_order_relaxed);
+    next_ = Clock::now() + kEvery;
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  static constexpr auto kEvery = std::chrono::milliseconds(20);
+  Poll poll_;
+  Clock::time_point next_;
+  std::atomic<bool> stopped_{false};
+};
+
+namespace detail {
+inline std::atomic<bool> forked{false};
+void watch_forks();
+
+template <class F>
+void run_range(int64_t begin, int64_t end, int thread, Interrupt& interrupt, const F& f) {
+  for (int64_t item = begin; item < end && !interrupt.stopped(); ++item) {
+    f(item, thread);
+    if (thread == 0) interrupt.check();
+  }
+}
+}  // namespace detail
+
+// f(item, thread) for every item in [0, items), thread in [0, threads); thread t gets one contiguous range.
+// f must not throw. Which thread runs an item must not change its result.
+template <class F>
+void parallel_for(int64_t items, int threads, Interrupt& interrupt, const F& f) {
+  threads = static_cast<int>(std::min<int64_t>(threads, items));
+#if defined(_OPENMP)
+  if (threads > 1 && !omp_in_parallel() && !detail::forked.load(std::memory_order_relaxed)) {
+    detail::watch_forks();
+#pragma omp parallel num_threads(threads)
+    {
+      // The runtime may grant fewer threads than asked for: each then takes several ranges.
+      const int granted = omp_get_num_threads();
+      for (int range = omp_get_thread_num(); range < threads; range += granted)
+        detail::run_range(items * range / threads, items * (range + 1) / threads, range, interrupt, f);
+    }
+    return;
+  }
+#endif
+  detail::run_range(0, items, 0, interrupt, f);
+}
+
+}  // namespace fastconv

@@ -1,0 +1,131 @@
+#include "plan.h"
+
+#include <list>
+#include <mutex>
+
+#include "buffer.h"
+
+namespace fastconv {
+namespace {
+
+Support support_of(const CpuAlgorithm& row, const ConvProblem& problem, const Machine& machine, bool exact_only) {
+  if (exact_only && !row.exact) return {"algorithm='exact' excludes amplified rounding"};
+  return row.supports(problem, machine);
+}
+
+std::string known_names() {
+  std::string names = "'auto', 'exact'";
+  for (const CpuAlgorithm& row : algorithms()) names += cat(", '", row.name, "'");
+  return names;
+}
+
+ConvPlan prepared(const CpuAlgorithm& row, const ConvProblem& problem, const Machine& machine, int threads) {
+  ConvPlan plan;
+  plan.problem = problem;
+  plan.machine = machine;
+  plan.threads = threads;
+  plan.algorithm = &row;
+  if (problem.direction != Direction::weight_gradient) plan.gathers = make_gathers(problem);
+  row.prepare(plan);
+  return plan;
+}
+
+}  // namespace
+
+ConvPlan make_plan(const ConvProblem& problem, const Machine& machine, int threads, const std::string& forced) {
+  const bool by_cost = forced == "auto" || forced == "exact";
+  const CpuAlgorithm* best = nullptr;
+  double least = 0;
+  bool known = by_cost;
+  std::string reasons;
+  for (const CpuAlgorithm& row : algorithms()) {
+    if (!by_cost && forced != row.name) continue;
+    known = true;
+    const Support support = support_of(row, problem, machine, forced == "exact");
+    if (!support.ok()) {
+      reasons += cat("; ", row.name, ": ", support.reason);
+      continue;
+    }
+    const double cycles = row.cost(problem, machine, threads);
+    if (!best || cycles < least) best = &row, least = cycles;
+  }
+  if (!known) throw InvalidArgument(cat("algorithm='", forced, "': expected one of ", known_names()));
+  if (!best) throw Unsupported(cat("algorithm='", forced, "' cannot do ", problem.to_string(), reasons));
+  return prepared(*best, problem, machine, threads);
+}
+
+std::vector<Candidate> explain(const ConvProblem& problem, const Machine& machine, int threads,
+                               const std::string& forced) {
+  const CpuAlgorithm* chosen = make_plan(problem, machine, threads, forced).algorithm;
+  std::vector<Candidate> candidates;
+  for (const CpuAlgorithm& row : algorithms()) {
+    Candidate candidate{row.name, support_of(row, problem, machine, forced == "exact").reason};
+    if (candidate.reason.empty()) {
+      candidate.cycles = row.cost(problem, machine, threads);
+      candidate.workspace_bytes = prepared(row, problem, machine, threads).workspace_bytes;
+    }
+    candidate.chosen = &row == chosen;
+    candidates.push_back(std::move(candidate));
+  }
+  return candidates;
+}
+
+namespace {
+
+// Enough for the layers of a few large networks; a plan is about a kilobyte.
+constexpr size_t kCachedPlans = 512;
+
+struct PlanCache {
+  struct Entry {
+    ConvProblem problem;
+    Isa isa;
+    int threads;
+    std::string forced;
+    size_t hash;
+    std::shared_ptr<const ConvPlan> plan;
+  };
+  std::mutex mutex;
+  std::list<Entry> entries;  // most recently used first
+};
+
+PlanCache& plan_cache() {
+  static PlanCache* const cache = new PlanCache;  // never destroyed: threads may outlive main
+  return *cache;
+}
+
+}  // namespace
+
+std::shared_ptr<const ConvPlan> cached_plan(const ConvProblem& problem, const Machine& machine, int threads,
+                                            const std::string& forced) {
+  PlanCache& cache = plan_cache();
+  const size_t hash = problem.hash();
+  {
+    const std::lock_guard lock(cache.mutex);
+    for (auto entry = cache.entries.begin(); entry != cache.entries.end(); ++entry)
+      if (entry->hash == hash && entry->threads == threads && entry->isa == machine.isa && entry->forced == forced &&
+          entry->problem == problem) {
+        cache.entries.splice(cache.entries.begin(), cache.entries, entry);
+        return entry->plan;
+      }
+  }
+  auto plan = std::make_shared<const ConvPlan>(make_plan(problem, machine, threads, forced));
+  const std::lock_guard lock(cache.mutex);
+  cache.entries.push_front({problem, machine.isa, threads, forced, hash, plan});
+  if (cache.entries.size() > kCachedPlans) cache.entries.pop_back();
+  return plan;
+}
+
+bool run_plan(const ConvPlan& plan, ConvOperands operands, Interrupt::Poll poll) {
+  Interrupt interrupt(poll);
+  Buffer packed;
+  if (plan.packed_bytes && !operands.packed) {
+    packed = Buffer(plan.packed_bytes);
+    plan.algorithm->pack(plan, operands.w, packed.data(), interrupt);
+    operands.packed = packed.data();
+  }
+  const Workspace workspace(plan.workspace_bytes);
+  plan.algorithm->run(plan, operands, workspace.data(), interrupt);
+  return !interrupt.stopped();
+}
+
+}  // namespace fastconv

@@ -1,0 +1,57 @@
+// ConvPlan: what was decided about a ConvProblem. The plan that packs the weights is the plan that reads them.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "../core/algorithm.h"
+#include "../core/gather.h"
+#include "blocking.h"
+#include "machine.h"
+#include "parallel.h"
+
+namespace fastconv {
+
+struct ConvPlan;
+using CpuAlgorithm = Algorithm<ConvPlan, Machine, Interrupt>;
+
+struct ConvPlan {
+  ConvProblem problem;
+  Machine machine;
+  int threads = 1;
+  const CpuAlgorithm* algorithm = nullptr;
+  std::vector<Gather> gathers;  // of the forward and input_gradient directions
+  Blocking blocking;
+  size_t packed_bytes = 0;
+  size_t workspace_bytes = 0;
+};
+
+// THE TABLE (algorithms.cpp), in the order that breaks ties.
+std::span<const CpuAlgorithm> algorithms();
+
+// Pure: the same arguments give the same plan. `forced` is "auto", "exact" or a name out of algorithms();
+// throws InvalidArgument for an unknown name and Unsupported, with each reason, where nothing fits.
+ConvPlan make_plan(const ConvProblem& problem, const Machine& machine, int threads, const std::string& forced);
+
+// make_plan, kept for the next call: at most kCachedPlans, the least recently used goes first.
+std::shared_ptr<const ConvPlan> cached_plan(const ConvProblem& problem, const Machine& machine, int threads,
+                                            const std::string& forced);
+
+struct Candidate {
+  const char* name;
+  std::string reason;  // why it refuses, or empty
+  double cycles = 0;   // its estimate
+  size_t workspace_bytes = 0;
+  bool chosen = false;
+};
+
+// Every row of the table with its cost or its reason.
+std::vector<Candidate> explain(const ConvProblem& problem, const Machine& machine, int threads,
+                               const std::string& forced);
+
+// Runs a plan: takes the workspace, packs the weights unless operands.packed holds them. False: interrupted.
+bool run_plan(const ConvPlan& plan, ConvOperands operands, Interrupt::Poll poll);
+
+}  // namespace fastconv

@@ -1,0 +1,117 @@
+// One vector type per element type, in GCC and Clang vector extensions; included by ISA files only.
+//
+// An ISA file is compiled with flags of its own, so nothing in it may be shared with the rest of the program: an
+// inline function compiled here with AVX-512 could be the copy that the linker keeps for everyone. Hence: no header
+// of the standard library but <stddef.h> and <stdint.h>, everything in an anonymous namespace, one exported table.
+// The ISA file defines FASTCONV_VECTOR_BYTES before it includes this.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifndef FASTCONV_VECTOR_BYTES
+#error "an ISA file defines FASTCONV_VECTOR_BYTES (16, 32 or 64) before it includes simd.h"
+#endif
+
+#define FASTCONV_INLINE inline __attribute__((always_inline))
+
+namespace {
+
+template <class T>
+struct VectorOf;
+template <>
+struct VectorOf<float> {
+  typedef float type __attribute__((vector_size(FASTCONV_VECTOR_BYTES)));
+};
+template <>
+struct VectorOf<double> {
+  typedef double type __attribute__((vector_size(FASTCONV_VECTOR_BYTES)));
+};
+template <class T>
+using Vector = typename VectorOf<T>::type;
+template <class T>
+constexpr int kLanes = FASTCONV_VECTOR_BYTES / sizeof(T);
+
+// Unaligned loads and stores: a memcpy of a constant size is one instruction and breaks no aliasing rule.
+template <class T>
+FASTCONV_INLINE Vector<T> load(const T* p) {
+  Vector<T> v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+template <class T>
+FASTCONV_INLINE void store(T* p, Vector<T> v) {
+  __builtin_memcpy(p, &v, sizeof v);
+}
+template <int count, class T>
+FASTCONV_INLINE Vector<T> load_first(const T* p) {
+  Vector<T> v = {};
+  __builtin_memcpy(&v, p, count * sizeof(T));
+  return v;
+}
+template <int count, class T>
+FASTCONV_INLINE void store_first(T* p, Vector<T> v) {
+  __builtin_memcpy(p, &v, count * sizeof(T));
+}
+template <class T>
+FASTCONV_INLINE Vector<T> broadcast(T x) {
+  return x - Vector<T>{};
+}
+// Keeps a NaN: both comparisons are false for it.
+template <class T>
+FASTCONV_INLINE Vector<T> clamp(Vector<T> v, T low, T high) {
+  const Vector<T> lo = broadcast(low), hi = broadcast(high);
+  v = v < lo ? lo : v;
+  return v > hi ? hi : v;
+}
+
+// 0, 1, ... n-1 as a pack, without <utility>.
+template <int... i>
+struct Indices {};
+template <int n, int... i>
+struct MakeIndices : MakeIndices<n - 1, n - 1, i...> {};
+template <int... i>
+struct MakeIndices<0, i...> {
+  using type = Indices<i...>;
+};
+
+// One exchange step of the transposition: lanes with bit h of `a` against lanes without it of `b`.
+template <int h, class V, int... l>
+FASTCONV_INLINE void exchange(V& a, V& b, Indices<l...>) {
+  constexpr int n = sizeof...(l);
+  const V first = __builtin_shufflevector(a, b, ((l & h) ? n + (l ^ h) : l)...);
+  const V second = __builtin_shufflevector(a, b, ((l & h) ? n + l : (l ^ h))...);
+  a = first;
+  b = second;
+}
+
+template <int h, class T>
+FASTCONV_INLINE void transpose_step(Vector<T> (&rows)[kLanes<T>]) {
+  constexpr int n = kLanes<T>;
+  if constexpr (h < n) {
+#pragma GCC unroll 16
+    for (int i = 0; i < n; ++i)
+      if (!(i & h)) exchange<h>(rows[i], rows[i | h], typename MakeIndices<n>::type{});
+    transpose_step<2 * h, T>(rows);
+  }
+}
+
+// rows[i] lane j  <->  rows[j] lane i, in log2(lanes) steps (Eklundh 1972).
+template <class T>
+FASTCONV_INLINE void transpose(Vector<T> (&rows)[kLanes<T>]) {
+  transpose_step<1, T>(rows);
+}
+
+// The sum of the lanes, pairwise, so that its rounding does not depend on the order of instructions.
+template <class T>
+FASTCONV_INLINE T sum_lanes(Vector<T> v) {
+  T parts[kLanes<T>];
+  __builtin_memcpy(parts, &v, sizeof v);
+#pragma GCC unroll 8
+  for (int width = kLanes<T> / 2; width > 0; width /= 2)
+#pragma GCC unroll 16
+    for (int i = 0; i < width; ++i) parts[i] += parts[i + width];
+  return parts[0];
+}
+
+}  // namespace

@@ -1,0 +1,109 @@
+"""Spelling to numbers: what the user wrote becomes tuples of int, and nothing is computed from them here.
+
+Whether a number makes sense is decided in one place, ``ConvProblem::make`` and ``PoolProblem::make``.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+Pairs = tuple[tuple[int, int], ...]
+
+_RANGE = range(-(2**63), 2**63)
+
+
+def integer(name: str, value: Any) -> int:
+    """Return ``value`` as an int; a float, a bool, a string or None is a TypeError that names the argument."""
+    if type(value) is int:
+        number = value
+    else:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError(f"{name}={value!r}: expected an integer, got a bool")
+        try:
+            number = operator.index(value)
+        except TypeError:
+            raise TypeError(f"{name}={value!r}: expected an integer, got {type(value).__name__}") from None
+    if number not in _RANGE:
+        raise ValueError(f"size overflow: {name}={number} does not fit in 64 bits")
+    return number
+
+
+def integers(name: str, value: Any) -> tuple[int, ...]:
+    """Return a tuple of int from one integer or a sequence of them; how many is checked where the axes are known."""
+    if type(value) is int:
+        return (integer(name, value),)
+    if isinstance(value, (str, bytes, dict, set)):
+        raise TypeError(f"{name}={value!r}: expected an integer or a sequence of integers, got {type(value).__name__}")
+    if isinstance(value, np.ndarray) and value.ndim > 1:
+        raise TypeError(f"{name} is an array of {value.ndim} axes: expected an integer or a sequence of integers")
+    try:
+        items = tuple(value)
+    except TypeError:
+        return (integer(name, value),)
+    if not items:
+        raise ValueError(f"{name}=(): expected at least one integer")
+    if len(items) > 64:
+        raise ValueError(f"{name} has {len(items)} entries: expected at most 64")
+    return tuple(integer(name, item) for item in items)
+
+
+def shape(name: str, value: Any) -> tuple[int, ...]:
+    """Return a shape given as a sequence of integers; a lone integer is refused."""
+    if isinstance(value, (str, bytes, dict, set)) or not hasattr(value, "__len__"):
+        raise TypeError(f"{name}={value!r}: expected a sequence of integers, got {type(value).__name__}")
+    return integers(name, value)
+
+
+def padding(value: Any) -> str | Pairs:
+    """Return 'same', 'valid' or one (low, high) pair for all axes or one per axis."""
+    if type(value) is int:
+        integer("padding", value)
+        return ((value, value),)
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (bytes, dict, set)):
+        raise TypeError(f"padding={value!r}: expected integers, pairs, 'same' or 'valid'")
+    try:
+        items = tuple(value)
+    except TypeError:
+        number = integer("padding", value)
+        return ((number, number),)
+    if not items:
+        raise ValueError("padding=(): expected at least one integer")
+    if len(items) > 64:
+        raise ValueError(f"padding has {len(items)} entries: expected at most 64")
+    pairs = []
+    for item in items:
+        numbers = integers("padding", item)
+        if isinstance(item, (tuple, list, np.ndarray)) and len(numbers) != 2:
+            raise ValueError(f"padding={value!r}: expected (low, high) pairs, got {item!r}")
+        pairs.append((numbers[0], numbers[-1]))
+    return tuple(pairs)
+
+
+def text(name: str, value: Any) -> str:
+    """Return ``value`` if it is a string."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name}={value!r}: expected a string, got {type(value).__name__}")
+    return value
+
+
+def array(name: str, value: Any) -> np.ndarray:
+    """Return ``value`` if it is a NumPy array; a list or a number is converted as NumPy would."""
+    if isinstance(value, np.ndarray):
+        return value
+    if value is None or isinstance(value, (str, bytes, dict, set)):
+        raise TypeError(f"{name} is {type(value).__name__}: expected a NumPy array")
+    try:
+        converted = np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise TypeError(f"{name}: expected a NumPy array, got {type(value).__name__} ({error})") from None
+    # Python's own integers have no dtype to respect: [[1, 0], [0, 1]] means numbers.
+    if isinstance(value, (list, tuple)) and converted.dtype.kind in "iu":
+        converted = converted.astype(np.float32)
+    elif isinstance(value, (list, tuple)) and converted.dtype == np.float64:
+        converted = converted.astype(np.float32)
+    return converted

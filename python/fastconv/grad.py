@@ -1,0 +1,187 @@
+"""Gradients of the convolutions with respect to input, weight and bias.
+
+Names and argument order are those of ``torch.nn.grad``. Given ``L`` some function of ``y = conv2d(x, w, b)`` and
+``grad_output = dL/dy``, they return ``dL/dx``, ``dL/dw`` and ``dL/db``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import _arguments as arg
+from . import _core
+from .conv import window
+
+
+def _input(spatial: int, input_size: Any, weight: Any, grad_output: Any, window: tuple[Any, ...], out: Any) -> np.ndarray:
+    return _core.conv_input_gradient(
+        f"grad.conv{spatial}d_input",
+        arg.shape("input_size", input_size),
+        arg.array("weight", weight),
+        arg.array("grad_output", grad_output),
+        window,
+        out,
+    )
+
+
+def _weight(spatial: int, input: Any, weight_size: Any, grad_output: Any, window: tuple[Any, ...], out: Any) -> np.ndarray:
+    return _core.conv_weight_gradient(
+        f"grad.conv{spatial}d_weight",
+        arg.array("input", input),
+        arg.shape("weight_size", weight_size),
+        arg.array("grad_output", grad_output),
+        window,
+        out,
+    )
+
+
+def conv1d_input(
+    input_size: Any,
+    weight: Any,
+    grad_output: Any,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: Any = 1,
+    *,
+    layout: str = "NCHW",
+    algorithm: str = "auto",
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """Gradient of :func:`fastconv.conv1d` with respect to its input; see :func:`conv2d_input`."""
+    shared = window(1, stride, padding, dilation, groups, layout, None, algorithm)
+    return _input(1, input_size, weight, grad_output, shared, out)
+
+
+def conv2d_input(
+    input_size: Any,
+    weight: Any,
+    grad_output: Any,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: Any = 1,
+    *,
+    layout: str = "NCHW",
+    algorithm: str = "auto",
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """Gradient of :func:`fastconv.conv2d` with respect to its input.
+
+    Parameters
+    ----------
+    input_size : sequence of int
+        Shape of the input: (N, C, H, W) or (C, H, W), or channels last with ``layout="NHWC"``.
+    weight : ndarray, shape (out_channels, C / groups, kernel_height, kernel_width)
+    grad_output : ndarray
+        Gradient with respect to the output, of the shape that ``conv2d`` returns for `input_size`.
+    stride, padding, dilation, groups, layout, algorithm, out
+        Those of the forward call, as in :func:`fastconv.conv2d`.
+
+    Returns
+    -------
+    ndarray, shape `input_size`
+
+    Raises
+    ------
+    ValueError, TypeError, NotImplementedError
+        As :func:`fastconv.conv2d`; ValueError also where the shape of `grad_output` does not follow from the others.
+    """
+    shared = window(2, stride, padding, dilation, groups, layout, None, algorithm)
+    return _input(2, input_size, weight, grad_output, shared, out)
+
+
+def conv3d_input(
+    input_size: Any,
+    weight: Any,
+    grad_output: Any,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: Any = 1,
+    *,
+    layout: str = "NCHW",
+    algorithm: str = "auto",
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """Gradient of :func:`fastconv.conv3d` with respect to its input; see :func:`conv2d_input`."""
+    shared = window(3, stride, padding, dilation, groups, layout, None, algorithm)
+    return _input(3, input_size, weight, grad_output, shared, out)
+
+
+def conv1d_weight(
+    input: Any,
+    weight_size: Any,
+    grad_output: Any,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: Any = 1,
+    *,
+    layout: str = "NCHW",
+    algorithm: str = "auto",
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """Gradient of :func:`fastconv.conv1d` with respect to its filters; see :func:`conv2d_weight`."""
+    shared = window(1, stride, padding, dilation, groups, layout, None, algorithm)
+    return _weight(1, input, weight_size, grad_output, shared, out)
+
+
+def conv2d_weight(
+    input: Any,
+    weight_size: Any,
+    grad_output: Any,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: Any = 1,
+    *,
+    layout: str = "NCHW",
+    algorithm: str = "auto",
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """Gradient of :func:`fastconv.conv2d` with respect to its filters, summed over the batch.
+
+    Parameters
+    ----------
+    input : ndarray, shape (N, C, H, W) or (C, H, W)
+        The input of the forward call; channels last with ``layout="NHWC"``. For N = 0 the gradient is zero.
+    weight_size : sequence of int
+        Shape of the filters: (out_channels, C / groups, kernel_height, kernel_width).
+    grad_output : ndarray
+        Gradient with respect to the output, of the shape that ``conv2d`` returns for these sizes.
+    stride, padding, dilation, groups, layout, algorithm, out
+        Those of the forward call, as in :func:`fastconv.conv2d`.
+
+    Returns
+    -------
+    ndarray, shape `weight_size`
+        Summed in an order that does not depend on the number of threads.
+
+    Raises
+    ------
+    ValueError, TypeError, NotImplementedError
+        As :func:`fastconv.conv2d`; ValueError also where the shape of `grad_output` does not follow from the others.
+    """
+    shared = window(2, stride, padding, dilation, groups, layout, None, algorithm)
+    return _weight(2, input, weight_size, grad_output, shared, out)
+
+
+def conv3d_weight(
+    input: Any,
+    weight_size: Any,
+    grad_output: Any,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: Any = 1,
+    *,
+    layout: str = "NCHW",
+    algorithm: str = "auto",
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """Gradient of :func:`fastconv.conv3d` with respect to its filters; see :func:`conv2d_weight`."""
+    shared = window(3, stride, padding, dilation, groups, layout, None, algorithm)
+    return _weight(3, input, weight_size, grad_output, shared, out)
