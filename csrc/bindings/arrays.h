@@ -39,7 +39,7 @@ class Argument {
   }
 
   TensorView view() {
-    constexpr int kPlain = py::array::c_style | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+    constexpr int kPlain = int{py::array::c_style} | int{py::detail::npy_api::NPY_ARRAY_ALIGNED_};
     const char order = array_.dtype().byteorder();
     const bool native = order == '=' || order == '|' || order == kNativeOrder;
     if ((array_.flags() & kPlain) != kPlain || !native) {
@@ -71,7 +71,7 @@ class Result {
       throw InvalidType(cat("out has dtype ", std::string(py::str(array_.dtype())), ": expected ", name_of(dtype)));
     if (shape_of(array_) != shape)
       throw InvalidArgument(cat("out has shape ", shape_text(shape_of(array_)), ": expected ", shape_text(shape)));
-    constexpr int kPlain = py::array::c_style | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+    constexpr int kPlain = int{py::array::c_style} | int{py::detail::npy_api::NPY_ARRAY_ALIGNED_};
     if ((array_.flags() & kPlain) != kPlain) throw InvalidArgument("out is not C-contiguous and aligned: expected both");
     if (!array_.writeable()) throw InvalidArgument("out is read-only: expected a writeable array");
     const auto* const begin = static_cast<const char*>(array_.data());

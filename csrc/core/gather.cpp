@@ -42,7 +42,7 @@ std::vector<Walk> input_gradient_walks(const Axis& a) {
 }  // namespace
 
 std::vector<Gather> make_gathers(const ConvProblem& p) {
-  if (p.direction == Direction::forward)
+  if (p.direction != Direction::input_gradient)
     return {Gather{{forward_walk(p.d()), forward_walk(p.h()), forward_walk(p.w())}, p.in_c_group(), p.out_c_group()}};
   std::vector<Gather> gathers;
   for (const Walk& d : input_gradient_walks(p.d()))

@@ -41,7 +41,8 @@ struct Gather {
   int64_t pixels() const { return d().dst * h().dst * w().dst; }
 };
 
-// The phases of a forward or input-gradient problem that have taps (at most as many as the kernel has taps).
+// The phases of an input gradient that have taps (at most as many as the kernel has taps); the one gather of a
+// forward problem, by which a weight gradient reads x too.
 std::vector<Gather> make_gathers(const ConvProblem& problem);
 
 // False where a stride leaves positions of x that no window reads: their gradient is 0 and no phase writes them.

@@ -1,11 +1,69 @@
 // Cache sizes -> block sizes: all the numbers of the loop nests, and where they come from.
 #pragma once
 
-#include <cstdint>
+#include <vector>
+
+#include "stage.h"
 
 namespace fastconv {
 
-struct Blocking {
+// No algorithm allocates more scratch than kScratchBytes + threads * kThreadScratchBytes.
+constexpr size_t kScratchBytes = size_t{64} << 20;
+constexpr size_t kThreadScratchBytes = size_t{8} << 20;
+// Packed weights of a call without a prepared plan; larger ones are packed tile by tile while they are used.
+constexpr size_t kPackedScratchBytes = size_t{32} << 20;
+
+// `count` things in `parts` ranges that differ by at most one: range i is [begin(i), begin(i + 1)).
+struct Split {
+  int64_t count = 0, parts = 1;
+  int64_t begin(int64_t i) const { return count * i / parts; }
+  int64_t size(int64_t i) const { return begin(i + 1) - begin(i); }
 };
+
+inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// How one Gather is divided (algorithms/gather_nest.h).
+struct GatherBlocking {
+  bool channels_on_vector = false;  // result channels along the vector, pixels down the tile's rows; or the reverse
+  bool panels = true;               // pixels are packed into panels; or the tile reads the stage
+  Stage stage;
+  Split k_blocks;                           // source channels, per pass over the result
+  int64_t block_rows = 1, block_cols = 1;   // results per block, at most
+  int64_t d_blocks = 1, h_blocks = 1, w_blocks = 1;
+  Split channel_tiles;     // result channels, one weight panel each
+  int64_t c_splits = 1;    // parts of the channel tiles that may go to different threads
+  int64_t first_item = 0;  // work items of the gathers before this one
+  int64_t packed_offset = 0, packed_group = 0;  // elements: where its packed weights begin, and of one group
+
+  int64_t blocks() const { return d_blocks * h_blocks * w_blocks; }
+};
+
+// How a weight gradient is divided (algorithms/weight_gradient_nest.h).
+struct WeightGradientBlocking {
+  Stage stage;
+  int64_t block_rows = 1, block_cols = 1;
+  int64_t d_blocks = 1, h_blocks = 1, w_blocks = 1;
+  int64_t panel_pixels = 0;  // pixels summed between two updates of the result, padded to whole vectors
+  Split channel_blocks;      // input channels
+  Split chunks;              // blocks of pixels of all images, summed apart; does not depend on the threads
+};
+
+struct Blocking {
+  std::vector<GatherBlocking> gathers;
+  int64_t items = 0;  // work items of all gathers, images and groups
+  WeightGradientBlocking weight_gradient;
+  size_t thread_bytes = 0;  // of the workspace, per thread
+};
+
+// Cycles that the tiles of a rows x cols product take per element of depth, at two multiply-adds a cycle of latency
+// four: small tiles wait for their own accumulators, narrow ones for their loads.
+double tile_cycles(int64_t rows, int64_t max_rows, int64_t cols, int64_t lanes);
+
+GatherBlocking block_gather(const ConvProblem& problem, const Gather& gather, const Machine& machine, int threads,
+                            bool panels);
+
+// Estimated cycles of a gather divided like this, for one image and group on one thread.
+double gather_cycles(const ConvProblem& problem, const Gather& gather, const GatherBlocking& blocking,
+                     const Machine& machine);
 
 }  // namespace fastconv

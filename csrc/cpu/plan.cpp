@@ -1,5 +1,6 @@
 #include "plan.h"
 
+#include <algorithm>
 #include <list>
 #include <mutex>
 
@@ -25,33 +26,43 @@ ConvPlan prepared(const CpuAlgorithm& row, const ConvProblem& problem, const Mac
   plan.machine = machine;
   plan.threads = threads;
   plan.algorithm = &row;
-  if (problem.direction != Direction::weight_gradient) plan.gathers = make_gathers(problem);
+  plan.gathers = make_gathers(problem);
   row.prepare(plan);
   return plan;
+}
+
+// The scratch that the rules of the project allow; a problem beyond it goes to a row that needs less.
+Support fits(const ConvPlan& plan) {
+  const size_t limit = kScratchBytes + static_cast<size_t>(plan.threads) * kThreadScratchBytes;
+  if (plan.workspace_bytes <= limit) return {};
+  return {cat("needs ", plan.workspace_bytes >> 20, " MB of workspace: at most ", limit >> 20, " MB are taken")};
 }
 
 }  // namespace
 
 ConvPlan make_plan(const ConvProblem& problem, const Machine& machine, int threads, const std::string& forced) {
   const bool by_cost = forced == "auto" || forced == "exact";
-  const CpuAlgorithm* best = nullptr;
-  double least = 0;
   bool known = by_cost;
   std::string reasons;
+  std::vector<std::pair<double, const CpuAlgorithm*>> rows;
   for (const CpuAlgorithm& row : algorithms()) {
     if (!by_cost && forced != row.name) continue;
     known = true;
     const Support support = support_of(row, problem, machine, forced == "exact");
-    if (!support.ok()) {
+    if (support.ok())
+      rows.emplace_back(row.cost(problem, machine, threads), &row);
+    else
       reasons += cat("; ", row.name, ": ", support.reason);
-      continue;
-    }
-    const double cycles = row.cost(problem, machine, threads);
-    if (!best || cycles < least) best = &row, least = cycles;
   }
   if (!known) throw InvalidArgument(cat("algorithm='", forced, "': expected one of ", known_names()));
-  if (!best) throw Unsupported(cat("algorithm='", forced, "' cannot do ", problem.to_string(), reasons));
-  return prepared(*best, problem, machine, threads);
+  std::stable_sort(rows.begin(), rows.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (const auto& [cycles, row] : rows) {
+    ConvPlan plan = prepared(*row, problem, machine, threads);
+    const Support support = fits(plan);
+    if (support.ok()) return plan;
+    reasons += cat("; ", row->name, ": ", support.reason);
+  }
+  throw Unsupported(cat("algorithm='", forced, "' cannot do ", problem.to_string(), reasons));
 }
 
 std::vector<Candidate> explain(const ConvProblem& problem, const Machine& machine, int threads,
@@ -62,7 +73,9 @@ std::vector<Candidate> explain(const ConvProblem& problem, const Machine& machin
     Candidate candidate{row.name, support_of(row, problem, machine, forced == "exact").reason};
     if (candidate.reason.empty()) {
       candidate.cycles = row.cost(problem, machine, threads);
-      candidate.workspace_bytes = prepared(row, problem, machine, threads).workspace_bytes;
+      const ConvPlan plan = prepared(row, problem, machine, threads);
+      candidate.workspace_bytes = plan.workspace_bytes;
+      candidate.reason = fits(plan).reason;
     }
     candidate.chosen = &row == chosen;
     candidates.push_back(std::move(candidate));
@@ -118,7 +131,8 @@ std::shared_ptr<const ConvPlan> cached_plan(const ConvProblem& problem, const Ma
 bool run_plan(const ConvPlan& plan, ConvOperands operands, Interrupt::Poll poll) {
   Interrupt interrupt(poll);
   Buffer packed;
-  if (plan.packed_bytes && !operands.packed) {
+  // Larger weights are packed tile by tile where they are used.
+  if (plan.packed_bytes && !operands.packed && plan.packed_bytes <= kPackedScratchBytes) {
     packed = Buffer(plan.packed_bytes);
     plan.algorithm->pack(plan, operands.w, packed.data(), interrupt);
     operands.packed = packed.data();

@@ -1,0 +1,117 @@
+#include "blocking.h"
+
+#include <algorithm>
+
+namespace fastconv {
+namespace {
+
+// Products of K terms are summed in registers; a longer sum goes through the result in several passes. A panel of
+// 1024 x 32 floats (128 KB) leaves room in a 256 KB L2 for the weight panel beside it.
+constexpr int64_t kDepth = 1024;
+
+int64_t rows_of(const Machine& m) { return m.isa == Isa::avx512 ? 14 : m.isa == Isa::neon ? 12 : 6; }
+
+// Cycles per element to bring a finished tile to the result: whole vectors, transposed in registers, one by one.
+// Fitted to single tiles in L1 on Zen 5; only their order matters for the choice.
+constexpr double kStoreVector = 0.1, kStoreTransposed = 0.8, kStoreScalar = 3.0;
+
+double store_cycles(const ConvProblem& p, const Gather& g, bool channels_on_vector) {
+  const bool contiguous = g.w().dst_step == 1;  // neighbouring pixels, in NCHW
+  if (p.layout == Layout::nhwc) return channels_on_vector ? kStoreVector : contiguous ? kStoreTransposed : kStoreScalar;
+  if (!contiguous) return kStoreScalar;
+  return channels_on_vector ? kStoreTransposed : kStoreVector;
+}
+
+// Rows of results whose panels fill half of L2, but no more than what leaves every thread a few blocks.
+void choose_block(GatherBlocking& b, const Gather& g, const Machine& m, int64_t element_bytes, int64_t blocks_wanted) {
+  const int64_t k_channels = ceil_div(b.k_blocks.count, b.k_blocks.parts);
+  const int64_t depth = k_channels * std::max<int64_t>(1, b.panels ? g.taps() : 1);
+  const int64_t room = std::max<int64_t>(16, m.l2_bytes / 2 / element_bytes / depth);
+  const int64_t lanes = m.lanes(element_bytes), width = 2 * lanes;
+  if (g.w().dst > room) {  // one row is too much: part of a row, in whole tiles
+    b.block_rows = 1;
+    b.block_cols = std::min(g.w().dst, std::max(width, room / width * width));
+  } else {
+    b.block_cols = g.w().dst;
+    const int64_t most = std::min(g.h().dst, std::max<int64_t>(1, room / g.w().dst));
+    const int64_t for_threads = std::max<int64_t>(1, g.h().dst / std::max<int64_t>(1, blocks_wanted));
+    // Of the heights that fit, the one that wastes fewest lanes or rows of its last tile; the taller of equals.
+    double least = 0;
+    for (int64_t rows = 1; rows <= std::min(most, std::max(for_threads, ceil_div(width, g.w().dst))); ++rows) {
+      const int64_t pixels = b.panels ? rows * g.w().dst : g.w().dst;
+      const double cycles = b.channels_on_vector ? tile_cycles(pixels, rows_of(m), width, lanes)
+                                                 : tile_cycles(rows_of(m), rows_of(m), pixels, lanes);
+      // Each block reads the rows its windows share with the next one again.
+      const double halo = 1 + 0.02 * static_cast<double>(g.h().taps) / static_cast<double>(rows);
+      const double waste = cycles / static_cast<double>(pixels) * halo;
+      if (rows == 1 || waste <= least) least = waste, b.block_rows = rows;
+    }
+  }
+  b.d_blocks = g.d().dst;
+  b.h_blocks = ceil_div(g.h().dst, b.block_rows);
+  b.w_blocks = ceil_div(g.w().dst, b.block_cols);
+}
+
+}  // namespace
+
+double tile_cycles(int64_t rows, int64_t max_rows, int64_t cols, int64_t lanes) {
+  const auto tile = [](double r, double v) { return std::max({r * v / 2, 4.0, (r + v) / 2}); };
+  const auto column = [&](double v) {
+    const int64_t tiles = ceil_div(rows, max_rows), tall = rows % tiles;
+    const double height = static_cast<double>(rows / tiles);
+    return static_cast<double>(tall) * tile(height + 1, v) + static_cast<double>(tiles - tall) * tile(height, v);
+  };
+  const int64_t pairs = cols / (2 * lanes), rest = cols % (2 * lanes);
+  return static_cast<double>(pairs) * column(2) + (rest == 0 ? 0 : column(rest <= lanes ? 1 : 2));
+}
+
+GatherBlocking block_gather(const ConvProblem& p, const Gather& g, const Machine& m, int threads, bool panels) {
+  const int64_t bytes = static_cast<int64_t>(size_of(p.dtype)), lanes = m.lanes(bytes), max_rows = rows_of(m);
+  GatherBlocking b;
+  b.panels = panels;
+  const int64_t whole = g.depth();
+  // A little above kDepth is better done in one pass than in two.
+  const int64_t passes = whole <= kDepth + kDepth / 2 ? 1 : std::min(g.src_c, ceil_div(whole, kDepth));
+  b.k_blocks = {g.src_c, passes};
+
+  double least = 0;
+  GatherBlocking best = b;
+  for (const bool channels_on_vector : {false, true}) {
+    b.channels_on_vector = channels_on_vector;
+    choose_block(b, g, m, bytes, ceil_div(2 * threads, p.batch * p.groups));
+    const int64_t tile = channels_on_vector ? 2 * lanes : max_rows;
+    b.channel_tiles = {g.dst_c, ceil_div(g.dst_c, tile)};
+    const double cycles = gather_cycles(p, g, b, m);
+    if (!channels_on_vector || cycles < least) least = cycles, best = b;
+  }
+  b = best;
+  b.stage = make_stage(g, p.layout, b.block_rows, b.block_cols);
+  // Channels are divided where images, groups and blocks alone leave the threads unevenly loaded.
+  const int64_t units = p.batch * p.groups * b.blocks();
+  if (threads > 1 && units < 8 * threads && units % threads != 0)
+    b.c_splits = std::min(b.channel_tiles.parts, ceil_div(8 * threads, units));
+  return b;
+}
+
+double gather_cycles(const ConvProblem& p, const Gather& g, const GatherBlocking& b, const Machine& m) {
+  const int64_t bytes = static_cast<int64_t>(size_of(p.dtype)), lanes = m.lanes(bytes), max_rows = rows_of(m);
+  const int64_t rows = std::min(b.block_rows, g.h().dst);
+  const int64_t pixels = b.panels ? rows * b.block_cols : b.block_cols;
+  const double repeats = static_cast<double>(b.blocks()) * static_cast<double>(b.panels ? 1 : rows);
+  const double tiles = b.channels_on_vector ? tile_cycles(pixels, max_rows, g.dst_c, lanes)
+                                            : tile_cycles(g.dst_c, max_rows, pixels, lanes);
+  const double depth = static_cast<double>(g.depth());
+  const double all_pixels = static_cast<double>(g.pixels());
+  // A vector of the panel is loaded and stored in about two cycles; reading the stage costs the tile a segment per tap.
+  const double moving = b.panels ? all_pixels * depth / static_cast<double>(lanes) * 2 : 0;
+  const double segments = b.panels ? 0 : repeats * static_cast<double>(g.taps()) *
+                                             static_cast<double>(ceil_div(g.dst_c, b.channels_on_vector ? 2 * lanes : max_rows)) *
+                                             static_cast<double>(ceil_div(pixels, b.channels_on_vector ? max_rows : 2 * lanes)) * 6;
+  const double staging = static_cast<double>(g.src_c) * static_cast<double>(g.d().src * g.h().src * g.w().src) /
+                         static_cast<double>(lanes) * 4;
+  const double storing = all_pixels * static_cast<double>(g.dst_c) * store_cycles(p, g, b.channels_on_vector) *
+                         static_cast<double>(b.k_blocks.parts);
+  return repeats * tiles * depth + moving + segments + staging + storing;
+}
+
+}  // namespace fastconv

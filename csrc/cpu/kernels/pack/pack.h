@@ -1,0 +1,60 @@
+// Moving data into the panels that the tiles read. No arithmetic.
+//
+// pixels     panel[(c * taps + t) * width + lane] = src[c * plane + tap_offset[t] + offset of the lane's pixel]
+//            The lanes are given as runs of pixels that are neighbours in src. Lanes behind the last run are 0, up to
+//            `padded`.
+//              panel:  (c0,t0): p0 p1 .. p(width-1) | (c0,t1): ... | ... | (c1,t0): ...
+//            exact == false: whole vectors are moved; src must be readable, and panel writeable, one vector
+//            (kPackSlack elements) beyond what is named. exact == true: not an element more is touched.
+// transpose  panel[k * panel_row + i] = src[i * row_stride + k],  i < rows; 0 for rows <= i < width
+// spread     dst[q] = src[q * step]
+#pragma once
+
+#include <stdint.h>
+
+namespace fastconv {
+
+struct PixelRun {
+  int64_t from;  // offset in src, in elements
+  int64_t lane, count;
+};
+
+template <class T>
+struct PixelPanel {
+  T* panel;
+  int64_t width, padded;
+  const T* src;
+  int64_t channels, plane;
+  const int64_t* tap_offset;
+  int64_t taps;
+  const PixelRun* runs;
+  int64_t run_count;
+  bool exact;
+};
+
+template <class T>
+struct TransposePanel {
+  T* panel;
+  int64_t panel_row, width;
+  const T* src;
+  int64_t row_stride;
+  int64_t rows, count;
+};
+
+constexpr int64_t kPackSlack = 16;  // elements in the widest vector
+
+template <class T>
+struct PackKernel {
+  void (*pixels)(const PixelPanel<T>&);
+  void (*transpose)(const TransposePanel<T>&);
+  void (*spread)(T* dst, const T* src, int64_t count, int64_t step);
+};
+
+struct PackKernels {
+  PackKernel<float> f32;
+  PackKernel<double> f64;
+};
+
+extern const PackKernels pack_baseline, pack_avx2, pack_avx512, pack_neon;
+
+}  // namespace fastconv

@@ -1,0 +1,118 @@
+// The movers of pack.h, once for every ISA.
+//
+//   pixels:     for c in channels: for t in taps: for run in runs: whole vectors from src to the panel's row
+//               A vector may run over the end of its run: the next run, or the next row, is written after it.
+//   transpose:  blocks of lanes x lanes through registers (simd.h), the rest element by element
+//   spread:     step 2, the usual one, takes every other lane of two vectors
+// Registers: one vector for pixels and spread, `lanes` for transpose (16 of 32 with AVX-512, 8 of 16 with AVX2).
+// Tried and lost: gather instructions for the pixels (about one element a cycle, where a run moves a vector).
+#pragma once
+
+#include "../../simd.h"
+#include "pack.h"
+
+namespace {
+
+using fastconv::PackKernel;
+using fastconv::PixelPanel;
+using fastconv::PixelRun;
+using fastconv::TransposePanel;
+
+template <class T>
+FASTCONV_INLINE void copy_exact(T* dst, const T* src, int64_t count) {
+  int64_t q = 0;
+  for (; q + kLanes<T> <= count; q += kLanes<T>) store(dst + q, load(src + q));
+  for (; q < count; ++q) dst[q] = src[q];
+}
+
+template <class T>
+FASTCONV_INLINE void copy_vectors(T* dst, const T* src, int64_t count) {
+  for (int64_t q = 0; q < count; q += kLanes<T>) store(dst + q, load(src + q));
+}
+
+template <class T>
+FASTCONV_INLINE void zero_vectors(T* dst, int64_t count) {
+  for (int64_t q = 0; q < count; q += kLanes<T>) store(dst + q, Vector<T>{});
+}
+
+template <class T, bool exact>
+FASTCONV_INLINE void pack_row(T* row, const T* src, const PixelPanel<T>& p, int64_t used) {
+  for (int64_t r = 0; r < p.run_count; ++r) {
+    const PixelRun& run = p.runs[r];
+    if constexpr (exact)
+      copy_exact(row + run.lane, src + run.from, run.count);
+    else
+      copy_vectors(row + run.lane, src + run.from, run.count);
+  }
+  if constexpr (exact)
+    for (int64_t lane = used; lane < p.padded; ++lane) row[lane] = T{0};
+  else if (used < p.padded)
+    zero_vectors(row + used, p.padded - used);
+}
+
+template <class T, bool exact>
+FASTCONV_INLINE void pack_rows(const PixelPanel<T>& p) {
+  const PixelRun& last = p.runs[p.run_count - 1];
+  const int64_t used = last.lane + last.count;
+  T* row = p.panel;
+  for (int64_t c = 0; c < p.channels; ++c)
+    for (int64_t t = 0; t < p.taps; ++t, row += p.width)
+      pack_row<T, exact>(row, p.src + c * p.plane + p.tap_offset[t], p, used);
+}
+
+template <class T>
+void pack_pixels(const PixelPanel<T>& p) {
+  p.exact ? pack_rows<T, true>(p) : pack_rows<T, false>(p);
+}
+
+template <class T>
+FASTCONV_INLINE void transpose_block(T* panel, int64_t width, const T* src, int64_t row_stride) {
+  constexpr int lanes = kLanes<T>;
+  Vector<T> block[lanes];
+#pragma GCC unroll 16
+  for (int i = 0; i < lanes; ++i) block[i] = load(src + i * row_stride);
+  transpose<T>(block);
+#pragma GCC unroll 16
+  for (int k = 0; k < lanes; ++k) store(panel + k * width, block[k]);
+}
+
+template <class T>
+void pack_transpose(const TransposePanel<T>& p) {
+  constexpr int lanes = kLanes<T>;
+  const int64_t blocked_rows = p.rows / lanes * lanes, blocked_count = p.count / lanes * lanes;
+  for (int64_t i = 0; i < blocked_rows; i += lanes) {
+    for (int64_t k = 0; k < blocked_count; k += lanes)
+      transpose_block(p.panel + k * p.panel_row + i, p.panel_row, p.src + i * p.row_stride + k, p.row_stride);
+    for (int64_t k = blocked_count; k < p.count; ++k)
+      for (int64_t j = i; j < i + lanes; ++j) p.panel[k * p.panel_row + j] = p.src[j * p.row_stride + k];
+  }
+  if (blocked_rows == p.width) return;
+  for (int64_t k = 0; k < p.count; ++k) {
+    T* const row = p.panel + k * p.panel_row;
+    for (int64_t i = blocked_rows; i < p.rows; ++i) row[i] = p.src[i * p.row_stride + k];
+    for (int64_t i = p.rows; i < p.width; ++i) row[i] = T{0};
+  }
+}
+
+template <class T, int... l>
+FASTCONV_INLINE Vector<T> every_other(Vector<T> low, Vector<T> high, Indices<l...>) {
+  return __builtin_shufflevector(low, high, (2 * l)...);
+}
+
+template <class T>
+void spread(T* dst, const T* src, int64_t count, int64_t step) {
+  constexpr int lanes = kLanes<T>;
+  int64_t q = 0;
+  // The second load of the last vector would read one element past the last one taken: stop before it.
+  if (step == 2)
+    for (; q + lanes < count; q += lanes)
+      store(dst + q, every_other<T>(load(src + 2 * q), load(src + 2 * q + lanes), typename MakeIndices<lanes>::type{}));
+  for (; q < count; ++q) dst[q] = src[q * step];
+}
+
+template <class T>
+constexpr PackKernel<T> make_pack_kernel() {
+  return {pack_pixels<T>, pack_transpose<T>, spread<T>};
+}
+
+}  // namespace

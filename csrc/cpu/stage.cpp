@@ -1,0 +1,143 @@
+#include "stage.h"
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+
+namespace fastconv {
+namespace {
+
+// Stored rows are gcd(stride, dilation) source rows apart; with one tap, a stride apart.
+int64_t row_unit_of(const Walk& h) { return h.taps == 1 ? h.src_step : std::gcd(h.src_step, h.offset_step); }
+
+bool inside(const Walk& walk) {
+  return walk.least_offset() >= 0 && (walk.dst - 1) * walk.src_step + walk.most_offset() < walk.src;
+}
+
+void set_in_place(Stage& s, const Gather& g) {
+  const Walk &d = g.d(), &h = g.h(), &w = g.w();
+  s.in_place = true;
+  s.plane = d.src * h.src * w.src;
+  s.row = w.src;
+  s.row_step = h.src_step;
+  s.slice = h.src * w.src;
+  for (int64_t td = 0; td < d.taps; ++td)
+    for (int64_t th = 0; th < h.taps; ++th)
+      for (int64_t tw = 0; tw < w.taps; ++tw)
+        s.tap_offset.push_back(((d.offset + td * d.offset_step) * h.src + h.offset + th * h.offset_step) * w.src +
+                               w.offset + tw * w.offset_step);
+}
+
+}  // namespace
+
+Stage make_stage(const Gather& g, Layout layout, int64_t block_rows, int64_t block_cols) {
+  const Walk &d = g.d(), &h = g.h(), &w = g.w();
+  Stage s;
+  if (layout == Layout::nchw && w.src_step == 1 && inside(d) && inside(h) && inside(w)) {
+    set_in_place(s, g);
+    return s;
+  }
+  s.row_unit = row_unit_of(h);
+  s.row_step = h.src_step / s.row_unit;
+  const auto column = [&w](int64_t t) { return w.offset + t * w.offset_step - w.least_offset(); };
+  int64_t last = 0;
+  for (int64_t t = 0; t < w.taps; ++t) {
+    const int64_t phase = column(t) % w.src_step;
+    if (std::find(s.phases.begin(), s.phases.end(), phase) == s.phases.end()) s.phases.push_back(phase);
+    last = std::max(last, column(t) / w.src_step);
+  }
+  s.phase_width = block_cols + last;
+  s.row = s.phase_width * static_cast<int64_t>(s.phases.size());
+  const auto stored_row = [&](int64_t t) {
+    return (h.offset + t * h.offset_step - h.least_offset()) / s.row_unit;
+  };
+  s.rows = (block_rows - 1) * s.row_step + (h.most_offset() - h.least_offset()) / s.row_unit + 1;
+  s.slice = s.rows * s.row;
+  s.plane = d.taps * s.slice;
+  for (int64_t td = 0; td < d.taps; ++td)
+    for (int64_t th = 0; th < h.taps; ++th)
+      for (int64_t tw = 0; tw < w.taps; ++tw) {
+        const auto slot = std::find(s.phases.begin(), s.phases.end(), column(tw) % w.src_step) - s.phases.begin();
+        s.tap_offset.push_back(td * s.slice + stored_row(th) * s.row + slot * s.phase_width + column(tw) / w.src_step);
+      }
+  return s;
+}
+
+int64_t Stage::row_offset(const Gather& g, const PixelBlock& block, int64_t jh) const {
+  if (in_place)
+    return (block.d * g.d().src_step * g.h().src + jh * g.h().src_step) * g.w().src + block.w0 * g.w().src_step;
+  return (jh - block.h0) * row_step * row;
+}
+
+namespace {
+
+// Elements q of a phase that lie inside the source row: [begin, end) of [0, width).
+struct Span {
+  int64_t begin, end, first;  // first: source column of element `begin`
+};
+
+Span inside_span(const Walk& w, const PixelBlock& block, int64_t phase, int64_t width) {
+  const int64_t origin = block.w0 * w.src_step + w.least_offset() + phase;
+  Span span;
+  span.begin = origin >= 0 ? 0 : (-origin + w.src_step - 1) / w.src_step;
+  span.end = origin >= w.src ? 0 : (w.src - origin + w.src_step - 1) / w.src_step;
+  span.begin = std::min(span.begin, width);
+  span.end = std::max(span.begin, std::min(span.end, width));
+  span.first = origin + span.begin * w.src_step;
+  return span;
+}
+
+// One stored phase of one row, for all channels. src_row is null for a row of zeros.
+template <class T>
+void fill_row(const Stage& stage, const Walk& w, const Source<T>& source, const T* src_row, const Span& span,
+              int64_t channels, const PackKernel<T>& pack, T* out) {
+  const int64_t width = stage.phase_width;
+  const bool empty = !src_row || span.begin == span.end;
+  for (int64_t c = 0; c < channels; ++c) {
+    T* const row = out + c * stage.plane;
+    std::memset(row, 0, (empty ? width : span.begin) * sizeof(T));
+    if (!empty) std::memset(row + span.end, 0, (width - span.end) * sizeof(T));
+  }
+  if (empty) return;
+  const int64_t count = span.end - span.begin;
+  const T* const first = src_row + span.first * source.w;
+  if (source.w != 1) {  // channels last: the columns become rows
+    pack.transpose({out + span.begin, stage.plane, count, first, source.w * w.src_step, count, channels});
+    return;
+  }
+  for (int64_t c = 0; c < channels; ++c) {
+    T* const row = out + c * stage.plane + span.begin;
+    if (w.src_step == 1)
+      std::memcpy(row, first + c * source.channel, count * sizeof(T));
+    else
+      pack.spread(row, first + c * source.channel, count, w.src_step);
+  }
+}
+
+}  // namespace
+
+template <class T>
+void fill_stage(const Stage& stage, const Gather& g, const Source<T>& source, const PixelBlock& block,
+                int64_t channels, const PackKernel<T>& pack, T* out) {
+  const Walk &d = g.d(), &h = g.h(), &w = g.w();
+  const int64_t rows =
+      (block.h1 - block.h0 - 1) * stage.row_step + (h.most_offset() - h.least_offset()) / stage.row_unit + 1;
+  for (int64_t td = 0; td < d.taps; ++td) {
+    const int64_t z = d.position(block.d, td);
+    for (int64_t r = 0; r < rows; ++r) {
+      const int64_t y = block.h0 * h.src_step + h.least_offset() + r * stage.row_unit;
+      const bool outside = z < 0 || z >= d.src || y < 0 || y >= h.src;
+      const T* const src_row = outside ? nullptr : source.data + z * source.d + y * source.h;
+      for (size_t slot = 0; slot < stage.phases.size(); ++slot)
+        fill_row(stage, w, source, src_row, inside_span(w, block, stage.phases[slot], stage.phase_width), channels,
+                 pack, out + td * stage.slice + r * stage.row + static_cast<int64_t>(slot) * stage.phase_width);
+    }
+  }
+}
+
+template void fill_stage(const Stage&, const Gather&, const Source<float>&, const PixelBlock&, int64_t,
+                         const PackKernel<float>&, float*);
+template void fill_stage(const Stage&, const Gather&, const Source<double>&, const PixelBlock&, int64_t,
+                         const PackKernel<double>&, double*);
+
+}  // namespace fastconv

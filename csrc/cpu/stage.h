@@ -1,0 +1,59 @@
+// The stage: the part of the source that one block of results reads, made easy to read.
+//
+// Rows are padded with the zeros they need and, for a stride along the width, divided into one row per phase, so that
+// neighbouring results read neighbouring elements whatever the stride, dilation, padding and layout:
+//
+//   channel 0: slice t_d=0: row 0: | phase 0: q=0 1 2 .. | phase 1: .. |   row 1: ...      slice t_d=1: ...
+//   channel 1: ...
+//   phase p, element q of a row  =  source column  first + q * src_step + p
+//
+// Result (jh, jw) and tap t of channel c are found at  c * plane + tap_offset[t] + pixel_offset(jh, jw).
+// Rows and phases that no tap reads are not stored. Where nothing has to be padded or divided the source itself is
+// such a stage, and is read in place.
+#pragma once
+
+#include <vector>
+
+#include "../core/gather.h"
+#include "kernels/kernels.h"
+
+namespace fastconv {
+
+// A block of results: rows [h0, h1) and columns [w0, w1) of depth d, of one phase.
+struct PixelBlock {
+  int64_t d, h0, h1, w0, w1;
+  int64_t cols() const { return w1 - w0; }
+  int64_t pixels() const { return (h1 - h0) * (w1 - w0); }
+};
+
+struct Stage {
+  bool in_place = false;
+  // in elements; `channel` is what one channel takes
+  int64_t plane = 0, row = 0, rows = 0, slice = 0;
+  int64_t row_unit = 1;  // source rows from one stored row to the next
+  int64_t row_step = 1;  // stored rows from one result row to the next
+  int64_t phase_width = 0;
+  std::vector<int64_t> phases;      // those stored
+  std::vector<int64_t> tap_offset;  // per tap, depth-major
+
+  // Offset of the first result of row jh of a block, counted from the block's stage (or from the source in place).
+  int64_t row_offset(const Gather& g, const PixelBlock& block, int64_t jh) const;
+  // Elements for this many channels, with the slack that whole vectors need.
+  int64_t elements(int64_t channels) const { return channels * plane + kMaxVectors * kPackSlack; }
+};
+
+// For blocks of at most block_rows x block_cols results.
+Stage make_stage(const Gather& g, Layout layout, int64_t block_rows, int64_t block_cols);
+
+// Where the source of a call lies: the first channel of the group of the image.
+template <class T>
+struct Source {
+  const T* data;
+  int64_t channel, d, h, w;  // strides in elements
+};
+
+template <class T>
+void fill_stage(const Stage& stage, const Gather& g, const Source<T>& source, const PixelBlock& block,
+                int64_t channels, const PackKernel<T>& pack, T* out);
+
+}  // namespace fastconv
