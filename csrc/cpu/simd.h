@@ -8,6 +8,9 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#if defined(__AVX2__)
+#include <immintrin.h>  // masked loads and stores, which vector extensions lack; every function in it is inlined
+#endif
 
 #ifndef FASTCONV_VECTOR_BYTES
 #error "an ISA file defines FASTCONV_VECTOR_BYTES (16, 32 or 64) before it includes simd.h"
@@ -53,6 +56,51 @@ template <int count, class T>
 FASTCONV_INLINE void store_first(T* p, Vector<T> v) {
   __builtin_memcpy(p, &v, count * sizeof(T));
 }
+// The first `count` lanes, 0 < count <= lanes, known at run time; nothing behind them is touched, and 0 is loaded.
+#if defined(__AVX512F__)
+FASTCONV_INLINE Vector<float> load_some(const float* p, int count) {
+  return (Vector<float>)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), p);
+}
+FASTCONV_INLINE Vector<double> load_some(const double* p, int count) {
+  return (Vector<double>)_mm512_maskz_loadu_pd((__mmask8)((1u << count) - 1), p);
+}
+FASTCONV_INLINE void store_some(float* p, Vector<float> v, int count) {
+  _mm512_mask_storeu_ps(p, (__mmask16)((1u << count) - 1), (__m512)v);
+}
+FASTCONV_INLINE void store_some(double* p, Vector<double> v, int count) {
+  _mm512_mask_storeu_pd(p, (__mmask8)((1u << count) - 1), (__m512d)v);
+}
+#elif defined(__AVX2__)
+FASTCONV_INLINE __m256i first_lanes(int count, float) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+FASTCONV_INLINE __m256i first_lanes(int count, double) {
+  return _mm256_cmpgt_epi64(_mm256_set1_epi64x(count), _mm256_setr_epi64x(0, 1, 2, 3));
+}
+FASTCONV_INLINE Vector<float> load_some(const float* p, int count) {
+  return (Vector<float>)_mm256_maskload_ps(p, first_lanes(count, 0.0f));
+}
+FASTCONV_INLINE Vector<double> load_some(const double* p, int count) {
+  return (Vector<double>)_mm256_maskload_pd(p, first_lanes(count, 0.0));
+}
+FASTCONV_INLINE void store_some(float* p, Vector<float> v, int count) {
+  _mm256_maskstore_ps(p, first_lanes(count, 0.0f), (__m256)v);
+}
+FASTCONV_INLINE void store_some(double* p, Vector<double> v, int count) {
+  _mm256_maskstore_pd(p, first_lanes(count, 0.0), (__m256d)v);
+}
+#else
+template <class T>
+FASTCONV_INLINE Vector<T> load_some(const T* p, int count) {
+  Vector<T> v = {};
+  for (int i = 0; i < count; ++i) v[i] = p[i];
+  return v;
+}
+template <class T>
+FASTCONV_INLINE void store_some(T* p, Vector<T> v, int count) {
+  for (int i = 0; i < count; ++i) p[i] = v[i];
+}
+#endif
 template <class T>
 FASTCONV_INLINE Vector<T> broadcast(T x) {
   return x - Vector<T>{};

@@ -30,10 +30,10 @@ void set_in_place(Stage& s, const Gather& g) {
 
 }  // namespace
 
-Stage make_stage(const Gather& g, Layout layout, int64_t block_rows, int64_t block_cols) {
+Stage make_stage(const Gather& g, Layout layout, int64_t block_rows, int64_t block_cols, bool may_be_in_place) {
   const Walk &d = g.d(), &h = g.h(), &w = g.w();
   Stage s;
-  if (layout == Layout::nchw && w.src_step == 1 && inside(d) && inside(h) && inside(w)) {
+  if (may_be_in_place && layout == Layout::nchw && w.src_step == 1 && inside(d) && inside(h) && inside(w)) {
     set_in_place(s, g);
     return s;
   }

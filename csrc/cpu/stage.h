@@ -42,8 +42,9 @@ struct Stage {
   int64_t elements(int64_t channels) const { return channels * plane + kMaxVectors * kPackSlack; }
 };
 
-// For blocks of at most block_rows x block_cols results.
-Stage make_stage(const Gather& g, Layout layout, int64_t block_rows, int64_t block_cols);
+// For blocks of at most block_rows x block_cols results. A stage in place has no slack behind it: whoever reads whole
+// vectors forbids it.
+Stage make_stage(const Gather& g, Layout layout, int64_t block_rows, int64_t block_cols, bool may_be_in_place = true);
 
 // Where the source of a call lies: the first channel of the group of the image.
 template <class T>

@@ -3,6 +3,7 @@
 
 #include "../../core/dtype.h"
 #include "../machine.h"
+#include "depthwise/depthwise.h"
 #include "dot/dot.h"
 #include "gemm/gemm.h"
 #include "pack/pack.h"
@@ -13,6 +14,7 @@ struct Kernels {
   const GemmKernels& gemm;
   const PackKernels& pack;
   const DotKernels& dot;
+  const DepthwiseKernels& depthwise;
 };
 
 const Kernels& kernels_for(Isa isa);

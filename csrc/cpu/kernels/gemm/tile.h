@@ -76,6 +76,24 @@ FASTCONV_INLINE void store_rows(const GemmTile<T>& g, Vector<T> (&acc)[rows][vec
     }
 }
 
+// The same where the last vector is not full, or both lie behind the last column.
+template <class T, int rows, int vectors>
+FASTCONV_INLINE void store_some_rows(const GemmTile<T>& g, Vector<T> (&acc)[rows][vectors]) {
+#pragma GCC unroll 2
+  for (int v = 0; v < vectors; ++v) {
+    const int left = g.cols - v * kLanes<T>, count = left < kLanes<T> ? left : kLanes<T>;
+    if (count <= 0) return;
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; ++i) {
+      T* const c = g.c + i * g.c_row + v * kLanes<T>;
+      Vector<T> value = acc[i][v];
+      if (g.accumulate) value += load_some(c, count);
+      if (g.activate) value = clamp<T>(value, g.low, g.high);
+      store_some(c, value, count);
+    }
+  }
+}
+
 // `count` rows from `first` on, lanes j of vector v, to c[.. first + i ..][j]: a column of c is contiguous.
 template <int first, int count, class T, int rows, int vectors>
 FASTCONV_INLINE void store_block_transposed(const GemmTile<T>& g, Vector<T> (&acc)[rows][vectors], int v) {
@@ -128,7 +146,10 @@ void gemm_tile(const GemmTile<T>& g) {
   if (placed && full && g.c_col == 1) {
     add_bias(g, acc);
     store_rows(g, acc);
-  } else if (placed && g.c_row == 1 && (full || !g.col_bias)) {
+  } else if (placed && g.c_col == 1) {
+    add_bias(g, acc);
+    store_some_rows(g, acc);
+  } else if (placed && g.c_row == 1) {
     add_bias(g, acc);
     store_transposed<0>(g, acc);
   } else {

@@ -1,0 +1,35 @@
+// pointwise: a 1x1 convolution is a plain matrix product, and both layouts of the image are already its operand.
+//
+//   y[out_c][pixel] = sum over in_c of  w[out_c][in_c] * x[in_c][pixel]
+//
+// NCHW: a row of pixels per channel; the tile reads vectors of pixels, or broadcasts them, where they lie.
+// NHWC: a row of channels per pixel; pixels go down the rows of the tile, channels along its vectors.
+// Stride 1, no padding, forward or input gradient (the same with the weights transposed). No copy of the image is
+// made; the nest is gather_nest.h with every block in place. A fully connected layer is this with the batch as pixels.
+#include "gather_nest.h"
+
+namespace fastconv {
+
+Support pointwise_supports(const ConvProblem& p, const Machine&) {
+  if (p.direction == Direction::weight_gradient) return {"pointwise computes no weight gradients"};
+  for (const Axis& a : p.axes)
+    if (a.kernel != 1 || a.stride != 1 || a.pad_lo != 0 || a.pad_hi != 0)
+      return {"needs kernel 1, stride 1 and no padding"};
+  return {};
+}
+
+double pointwise_cost(const ConvProblem& p, const Machine& machine, int threads) {
+  return gathers_cost(p, machine, threads, false);
+}
+
+void pointwise_prepare(ConvPlan& plan) { prepare_gathers(plan, false); }
+
+void pointwise_pack(const ConvPlan& plan, const void* w, void* packed, Interrupt& interrupt) {
+  pack_gathers(plan, w, packed, interrupt);
+}
+
+void pointwise_run(const ConvPlan& plan, const ConvOperands& operands, std::byte* workspace, Interrupt& interrupt) {
+  run_gathers(plan, operands, workspace, interrupt);
+}
+
+}  // namespace fastconv

@@ -1,0 +1,8 @@
+// The tiles of tile.h for neon: vectors of 16 bytes.
+#define FASTCONV_VECTOR_BYTES 16
+#include "tile.h"
+
+namespace fastconv {
+extern const DepthwiseKernels depthwise_neon;
+const DepthwiseKernels depthwise_neon = {make_depthwise_kernel<float>(), make_depthwise_kernel<double>()};
+}  // namespace fastconv
