@@ -40,6 +40,12 @@ inline std::string shape_text(std::span<const int64_t> shape) {
   return text.str();
 }
 
+// 'text', cut short: a message does not grow with what it complains of.
+inline std::string quoted(const std::string& text) {
+  constexpr size_t kLongest = 100;
+  return "'" + (text.size() <= kLongest ? text : text.substr(0, kLongest) + "...") + "'";
+}
+
 // Sizes are products of numbers a user passed: every product that becomes a size goes through here.
 inline int64_t checked_mul(int64_t a, int64_t b, const char* what) {
   int64_t product;

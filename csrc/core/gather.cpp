@@ -1,5 +1,6 @@
 #include "gather.h"
 
+#include <algorithm>
 #include <numeric>
 
 namespace fastconv {
@@ -9,33 +10,32 @@ Walk forward_walk(const Axis& a) {
   return {a.in, a.out, a.stride, a.kernel, 0, 1, -a.pad_lo, a.dilation, 0, 1, a.out};
 }
 
-// One Walk per residue r of (i + pad_lo) mod stride. Tap t reaches residue r when t * dilation = r (mod stride):
-// solutions, if any, are every (stride / gcd(stride, dilation))-th tap.
+// One Walk per residue r of (i + pad_lo) mod stride that a tap reaches: tap t reaches t * dilation mod stride, and
+// every (stride / gcd(stride, dilation))-th tap the same one. Counts taps and not residues or positions, of which a
+// large stride has billions.
 std::vector<Walk> input_gradient_walks(const Axis& a) {
   std::vector<Walk> walks;
   const int64_t period = a.stride / std::gcd(a.stride, a.dilation);
-  // More residues than positions of x: only as many phases as there are positions.
-  const int64_t phases = std::min(a.stride, a.in);
-  for (int64_t first = 0; first < phases; ++first) {
+  for (int64_t tap = 0; tap < std::min(period, a.kernel); ++tap) {
+    const int64_t residue = tap * a.dilation % a.stride - a.pad_lo % a.stride;
+    const int64_t first = residue < 0 ? residue + a.stride : residue;
+    if (first >= a.in) continue;
     Walk walk{};
     walk.src = a.out;
     walk.src_step = 1;
     walk.dst_start = first;
     walk.dst_step = a.stride;
-    walk.dst = (a.in - first + a.stride - 1) / a.stride;
+    walk.dst = (a.in - first - 1) / a.stride + 1;
     walk.dst_full = a.in;
-    const int64_t residue = (first + a.pad_lo) % a.stride;
-    const int64_t candidates = std::min(period, a.kernel);
-    int64_t tap = 0;
-    while (tap < candidates && (tap * a.dilation) % a.stride != residue) ++tap;
-    if (tap == candidates) continue;  // nothing reaches these positions: covers_result() is false
     walk.tap_start = tap;
     walk.tap_step = period;
-    walk.taps = (a.kernel - tap + period - 1) / period;
+    walk.taps = (a.kernel - tap - 1) / period + 1;
     walk.offset = (first + a.pad_lo - tap * a.dilation) / a.stride;
     walk.offset_step = walk.taps > 1 ? -(period * a.dilation / a.stride) : 0;
     walks.push_back(walk);
   }
+  // In the order of the results, so that neighbouring ones are written one after the other.
+  std::sort(walks.begin(), walks.end(), [](const Walk& l, const Walk& r) { return l.dst_start < r.dst_start; });
   return walks;
 }
 

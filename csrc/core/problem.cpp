@@ -23,14 +23,14 @@ const char* name_of(Activation activation) {
 Layout layout_from(const std::string& name) {
   if (name == "NCHW") return Layout::nchw;
   if (name == "NHWC") return Layout::nhwc;
-  throw InvalidArgument(cat("layout='", name, "': expected 'NCHW' or 'NHWC'"));
+  throw InvalidArgument(cat("layout=", quoted(name), ": expected 'NCHW' or 'NHWC'"));
 }
 
 Activation activation_from(const std::string& name) {
   if (name == "none") return Activation::none;
   if (name == "relu") return Activation::relu;
   if (name == "relu6") return Activation::relu6;
-  throw InvalidArgument(cat("activation='", name, "': expected None, 'relu' or 'relu6'"));
+  throw InvalidArgument(cat("activation=", quoted(name), ": expected None, 'relu' or 'relu6'"));
 }
 
 namespace {
@@ -111,7 +111,7 @@ void set_channels(ConvProblem& p, const Checker& check) {
   p.out_c = w[0];
   p.in_c = checked_mul(w[1], spec.groups, "channels * groups");
   if (p.out_c % p.groups)
-    check.fail("groups=", p.groups, " does not divide the ", p.out_c, " ",
+    check.fail("groups=", p.groups, ": expected a divisor of the ", p.out_c, " ",
                spec.transposed ? "input" : "output", " channels of ", spec.w_name, " ", shape_text(w));
 }
 

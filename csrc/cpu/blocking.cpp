@@ -78,7 +78,7 @@ GatherBlocking block_gather(const ConvProblem& p, const Gather& g, const Machine
   GatherBlocking best = b;
   for (const bool channels_on_vector : {false, true}) {
     b.channels_on_vector = channels_on_vector;
-    choose_block(b, g, m, bytes, ceil_div(2 * threads, p.batch * p.groups));
+    choose_block(b, g, m, bytes, ceil_div(2 * threads, std::max<int64_t>(1, p.batch) * p.groups));
     const int64_t tile = channels_on_vector ? 2 * lanes : max_rows;
     b.channel_tiles = {g.dst_c, ceil_div(g.dst_c, tile)};
     const double cycles = gather_cycles(p, g, b, m);
@@ -87,7 +87,7 @@ GatherBlocking block_gather(const ConvProblem& p, const Gather& g, const Machine
   b = best;
   b.stage = make_stage(g, p.layout, b.block_rows, b.block_cols);
   // Channels are divided where images, groups and blocks alone leave the threads unevenly loaded.
-  const int64_t units = p.batch * p.groups * b.blocks();
+  const int64_t units = std::max<int64_t>(1, p.batch) * p.groups * b.blocks();
   if (threads > 1 && units < 8 * threads && units % threads != 0)
     b.c_splits = std::min(b.channel_tiles.parts, ceil_div(8 * threads, units));
   return b;

@@ -35,6 +35,11 @@ class Interrupt {
     if (poll_()) stopped_.store(true, std::memory_order_relaxed);
     next_ = Clock::now() + kEvery;
   }
+  // Inside an item that takes long: whether to leave it.
+  bool stop_here(int thread) {
+    if (thread == 0) check();
+    return stopped();
+  }
 
  private:
   using Clock = std::chrono::steady_clock;

@@ -1,6 +1,7 @@
 #include "plan.h"
 
 #include <algorithm>
+#include <algorithm>
 #include <list>
 #include <mutex>
 
@@ -12,6 +13,13 @@ namespace {
 Support support_of(const CpuAlgorithm& row, const ConvProblem& problem, const Machine& machine, bool exact_only) {
   if (exact_only && !row.exact) return {"algorithm='exact' excludes amplified rounding"};
   return row.supports(problem, machine);
+}
+
+// What the choice goes by. Algorithms add in different orders: for results that are bitwise the same for any number
+// of threads, and with "exact" for any batch, the choice must not depend on either. One thread's cycles it is.
+double cost_of(const CpuAlgorithm& row, ConvProblem problem, const Machine& machine, const std::string& forced) {
+  if (forced == "exact") problem.batch = std::min<int64_t>(problem.batch, 1);
+  return row.cost(problem, machine, 1);
 }
 
 std::string known_names() {
@@ -50,11 +58,11 @@ ConvPlan make_plan(const ConvProblem& problem, const Machine& machine, int threa
     known = true;
     const Support support = support_of(row, problem, machine, forced == "exact");
     if (support.ok())
-      rows.emplace_back(row.cost(problem, machine, threads), &row);
+      rows.emplace_back(cost_of(row, problem, machine, forced), &row);
     else
       reasons += cat("; ", row.name, ": ", support.reason);
   }
-  if (!known) throw InvalidArgument(cat("algorithm='", forced, "': expected one of ", known_names()));
+  if (!known) throw InvalidArgument(cat("algorithm=", quoted(forced), ": expected one of ", known_names()));
   std::stable_sort(rows.begin(), rows.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   for (const auto& [cycles, row] : rows) {
     ConvPlan plan = prepared(*row, problem, machine, threads);
@@ -72,7 +80,7 @@ std::vector<Candidate> explain(const ConvProblem& problem, const Machine& machin
   for (const CpuAlgorithm& row : algorithms()) {
     Candidate candidate{row.name, support_of(row, problem, machine, forced == "exact").reason};
     if (candidate.reason.empty()) {
-      candidate.cycles = row.cost(problem, machine, threads);
+      candidate.cycles = cost_of(row, problem, machine, forced);
       const ConvPlan plan = prepared(row, problem, machine, threads);
       candidate.workspace_bytes = plan.workspace_bytes;
       candidate.reason = fits(plan).reason;

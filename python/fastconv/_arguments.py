@@ -6,6 +6,7 @@ Whether a number makes sense is decided in one place, ``ConvProblem::make`` and 
 from __future__ import annotations
 
 import operator
+import reprlib
 from typing import Any
 
 import numpy as np
@@ -15,19 +16,27 @@ Pairs = tuple[tuple[int, int], ...]
 _RANGE = range(-(2**63), 2**63)
 
 
+def quoted(value: Any) -> str:
+    """Return ``repr(value)`` cut short: a message does not grow with what it complains of."""
+    try:
+        return reprlib.repr(value)
+    except Exception:  # the repr of somebody's object, or of an integer beyond sys.get_int_max_str_digits()
+        return f"<{type(value).__name__}>"
+
+
 def integer(name: str, value: Any) -> int:
     """Return ``value`` as an int; a float, a bool, a string or None is a TypeError that names the argument."""
     if type(value) is int:
         number = value
     else:
         if isinstance(value, (bool, np.bool_)):
-            raise TypeError(f"{name}={value!r}: expected an integer, got a bool")
+            raise TypeError(f"{name}={quoted(value)}: expected an integer, got a bool")
         try:
             number = operator.index(value)
         except TypeError:
-            raise TypeError(f"{name}={value!r}: expected an integer, got {type(value).__name__}") from None
+            raise TypeError(f"{name}={quoted(value)}: expected an integer, got {type(value).__name__}") from None
     if number not in _RANGE:
-        raise ValueError(f"size overflow: {name}={number} does not fit in 64 bits")
+        raise ValueError(f"size overflow: {name}={quoted(number)} does not fit in 64 bits")
     return number
 
 
@@ -36,7 +45,7 @@ def integers(name: str, value: Any) -> tuple[int, ...]:
     if type(value) is int:
         return (integer(name, value),)
     if isinstance(value, (str, bytes, dict, set)):
-        raise TypeError(f"{name}={value!r}: expected an integer or a sequence of integers, got {type(value).__name__}")
+        raise TypeError(f"{name}={quoted(value)}: expected an integer or a sequence of integers, got {type(value).__name__}")
     if isinstance(value, np.ndarray) and value.ndim > 1:
         raise TypeError(f"{name} is an array of {value.ndim} axes: expected an integer or a sequence of integers")
     try:
@@ -53,7 +62,7 @@ def integers(name: str, value: Any) -> tuple[int, ...]:
 def shape(name: str, value: Any) -> tuple[int, ...]:
     """Return a shape given as a sequence of integers; a lone integer is refused."""
     if isinstance(value, (str, bytes, dict, set)) or not hasattr(value, "__len__"):
-        raise TypeError(f"{name}={value!r}: expected a sequence of integers, got {type(value).__name__}")
+        raise TypeError(f"{name}={quoted(value)}: expected a sequence of integers, got {type(value).__name__}")
     return integers(name, value)
 
 
@@ -63,9 +72,11 @@ def padding(value: Any) -> str | Pairs:
         integer("padding", value)
         return ((value, value),)
     if isinstance(value, str):
+        if value not in ("same", "valid"):
+            raise ValueError(f"padding={quoted(value)}: expected numbers, 'same' or 'valid'")
         return value
     if isinstance(value, (bytes, dict, set)):
-        raise TypeError(f"padding={value!r}: expected integers, pairs, 'same' or 'valid'")
+        raise TypeError(f"padding={quoted(value)}: expected integers, pairs, 'same' or 'valid'")
     try:
         items = tuple(value)
     except TypeError:
@@ -79,7 +90,7 @@ def padding(value: Any) -> str | Pairs:
     for item in items:
         numbers = integers("padding", item)
         if isinstance(item, (tuple, list, np.ndarray)) and len(numbers) != 2:
-            raise ValueError(f"padding={value!r}: expected (low, high) pairs, got {item!r}")
+            raise ValueError(f"padding={quoted(value)}: expected (low, high) pairs, got {quoted(item)}")
         pairs.append((numbers[0], numbers[-1]))
     return tuple(pairs)
 
@@ -87,7 +98,7 @@ def padding(value: Any) -> str | Pairs:
 def text(name: str, value: Any) -> str:
     """Return ``value`` if it is a string."""
     if not isinstance(value, str):
-        raise TypeError(f"{name}={value!r}: expected a string, got {type(value).__name__}")
+        raise TypeError(f"{name}={quoted(value)}: expected a string, got {type(value).__name__}")
     return value
 
 

@@ -82,7 +82,7 @@ class GatherRun {
     last_block_.assign(plan.threads, -1);
   }
 
-  void item(int64_t item, int thread) {
+  void item(int64_t item, int thread, Interrupt& interrupt) {
     size_t index = plan_.gathers.size() - 1;
     while (plan_.blocking.gathers[index].first_item > item) --index;
     const Gather& g = plan_.gathers[index];
@@ -104,7 +104,7 @@ class GatherRun {
       // Parts of the channels of one block come one after the other: what was packed for the last is still there.
       const bool again = b.k_blocks.parts == 1 && last_block_[thread] == block_id;
       const Operand operand = read_pixels(g, b, block, source, kb, s, again);
-      multiply(index, b, block, operand, kb, group, split, dst, s);
+      multiply(index, b, block, operand, kb, group, split, dst, s, [&] { return interrupt.stop_here(thread); });
     }
     last_block_[thread] = block_id;
   }
@@ -213,12 +213,13 @@ class GatherRun {
     }
   }
 
+  template <class Stop>
   void multiply(size_t index, const GatherBlocking& b, const PixelBlock& block, const Operand& pixels, int64_t kb,
-                int64_t group, int64_t split, T* dst, Scratch<T>& s) {
+                int64_t group, int64_t split, T* dst, Scratch<T>& s, const Stop& stop) {
     const Gather& g = plan_.gathers[index];
     const int64_t depth = b.k_blocks.size(kb) * g.taps();
     const Split parts{b.channel_tiles.parts, b.c_splits};
-    for (int64_t i = parts.begin(split); i < parts.begin(split + 1); ++i) {
+    for (int64_t i = parts.begin(split); i < parts.begin(split + 1) && !stop(); ++i) {
       const WeightTile tile = weight_tile(plan_, index, group, kb, i);
       const T* panel = s.weights;
       if (packed_)
@@ -256,10 +257,15 @@ class GatherRun {
       base = pixels.base + px.first * depth;
       k_step = px.width;
     } else if (b.stage.in_place && !b.channels_on_vector && px.count < px.width) {
-      // A whole vector would reach behind the source: this tile gets a panel.
+      // A whole vector would reach behind the source: this tile gets a panel, read tap by tap as its neighbours are,
+      // so that the order of a sum does not depend on where the tiles end.
       pack_tile(g, b, pixels.block, px, pixels.base, pixels.channels, s, s.panel);
       base = s.panel;
-      k_step = px.width;
+      taps = pixels.taps;
+      k_step = px.width * taps;
+      int64_t* const panel_tap = s.tap_step + taps;
+      for (int64_t i = 0; i < taps; ++i) panel_tap[i] = i * px.width;
+      tap = panel_tap;
     } else {
       const int64_t cols = pixels.block.cols();
       base = pixels.base + b.stage.row_offset(g, pixels.block, pixels.block.h0 + px.first / cols) + px.first % cols;
@@ -344,7 +350,7 @@ void run_gathers(const ConvPlan& plan, const ConvOperands& operands, std::byte* 
     if (!covers_result(plan.gathers)) fill_uncovered<T>(plan, operands);
     GatherRun<T> run(plan, operands, workspace);
     parallel_for(plan.blocking.items, plan.threads, interrupt,
-                 [&run](int64_t item, int thread) { run.item(item, thread); });
+                 [&](int64_t item, int thread) { run.item(item, thread, interrupt); });
   });
 }
 

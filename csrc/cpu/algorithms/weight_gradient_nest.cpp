@@ -57,7 +57,7 @@ class WeightGradientRun {
     }
   }
 
-  void item(int64_t item, int thread) {
+  void item(int64_t item, int thread, Interrupt& interrupt) {
     const int64_t channel_block = item % b_.channel_blocks.parts;
     const int64_t group = item / b_.channel_blocks.parts % p_.groups;
     const int64_t chunk = item / b_.channel_blocks.parts / p_.groups;
@@ -67,7 +67,7 @@ class WeightGradientRun {
       std::memset(dw + o * filter(), 0, static_cast<size_t>(channels * p_.taps()) * sizeof(T));
 
     const int64_t end = b_.chunks.begin(chunk + 1);
-    for (int64_t first = b_.chunks.begin(chunk); first < end;) {
+    for (int64_t first = b_.chunks.begin(chunk); first < end && !interrupt.stop_here(thread);) {
       int64_t last = first, pixels = 0;
       while (last < end && (last == first || pixels + block_at(last).pixels() <= b_.panel_pixels))
         pixels += block_at(last++).pixels();
@@ -240,7 +240,7 @@ void run_weight_gradient(const ConvPlan& plan, const ConvOperands& operands, std
     WeightGradientRun<decltype(zero)> run(plan, operands, workspace);
     const WeightGradientBlocking& b = plan.blocking.weight_gradient;
     parallel_for(b.chunks.parts * plan.problem.groups * b.channel_blocks.parts, plan.threads, interrupt,
-                 [&run](int64_t item, int thread) { run.item(item, thread); });
+                 [&](int64_t item, int thread) { run.item(item, thread, interrupt); });
     if (b.chunks.parts == 1) return;
     const Split parts{plan.problem.weight_elements(), plan.threads};
     parallel_for(parts.parts, plan.threads, interrupt,

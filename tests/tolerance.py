@@ -1,0 +1,53 @@
+"""The one rule for how far a result may be from the oracle.
+
+A sum of K products and a bias, added in any order, with or without fused multiply-adds, is off by at most
+
+    gamma(K + 1) * (sum of |x| |w| + |bias|)      gamma(n) = n u / (1 - n u)      for each element by itself
+
+(Higham, Accuracy and Stability of Numerical Algorithms, 2nd edition, section 3.1; u is half the machine epsilon.)
+Nothing here is a guess that was widened until the tests passed. The oracle computes in float64 and rounds by the
+same rule, so that for float64 its own bound is added.
+
+Winograd's algorithm amplifies rounding, and its error is bounded by the largest element of a tile only: AMPLIFIED
+holds the factor on u * (largest sum of |x| |w|) for such algorithms (Barabasz et al., arXiv 1803.10986; the figure
+for tiles of 4x4 outputs is twice the worst that was measured on normal numbers).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+AMPLIFIED = {"winograd": 300.0}
+
+
+def unit_roundoff(dtype: np.dtype) -> float:
+    return float(np.finfo(dtype).eps) / 2
+
+
+def gamma(terms: int, dtype: np.dtype) -> float:
+    product = terms * unit_roundoff(dtype)
+    assert product < 1, "the bound says nothing about so long a sum"
+    return product / (1 - product)
+
+
+def bound(terms: int, magnitude: np.ndarray, dtype: np.dtype, algorithm: str = "") -> np.ndarray:
+    """Return the largest error allowed per element; `magnitude` is the oracle of the absolute values."""
+    if algorithm in AMPLIFIED:
+        return np.full_like(magnitude, AMPLIFIED[algorithm] * unit_roundoff(dtype) * magnitude.max(initial=0))
+    return (gamma(terms + 1, dtype) + gamma(terms + 1, np.dtype(np.float64))) * magnitude
+
+
+def assert_within(
+    got: np.ndarray, expected: np.ndarray, terms: int, magnitude: np.ndarray, algorithm: str = "", what: str = ""
+) -> None:
+    """Fail with the worst element if any is further from `expected` than the rule allows."""
+    assert got.shape == expected.shape, f"{what}: shape {got.shape}, expected {expected.shape}"
+    allowed = bound(terms, magnitude, got.dtype, algorithm)
+    error = np.abs(got.astype(np.float64) - expected)
+    wrong = ~(error <= allowed)  # a NaN is wrong as well
+    if wrong.any():
+        at = np.unravel_index(np.argmax(np.where(wrong, np.nan_to_num(error, nan=np.inf), -1)), error.shape)
+        raise AssertionError(
+            f"{what}: {np.count_nonzero(wrong)} of {wrong.size} elements are wrong; the worst, at "
+            f"{tuple(map(int, at))}, is {got[at]} where {expected[at]} +- {allowed[at]:.3g} is expected"
+        )
