@@ -70,7 +70,6 @@ GatherBlocking block_gather(const ConvProblem& p, const Gather& g, const Machine
   GatherBlocking b;
   b.panels = panels;
   const int64_t whole = g.depth();
-  const int64_t images = std::max<int64_t>(1, p.batch);  // an empty batch gets the plan of one image
   // A little above kDepth is better done in one pass than in two.
   const int64_t passes = whole <= kDepth + kDepth / 2 ? 1 : std::min(g.src_c, ceil_div(whole, kDepth));
   b.k_blocks = {g.src_c, passes};
@@ -79,7 +78,7 @@ GatherBlocking block_gather(const ConvProblem& p, const Gather& g, const Machine
   GatherBlocking best = b;
   for (const bool channels_on_vector : {false, true}) {
     b.channels_on_vector = channels_on_vector;
-    choose_block(b, g, m, bytes, ceil_div(2 * threads, images * p.groups));
+    choose_block(b, g, m, bytes, ceil_div(2 * threads, std::max<int64_t>(1, p.batch) * p.groups));
     const int64_t tile = channels_on_vector ? 2 * lanes : max_rows;
     b.channel_tiles = {g.dst_c, ceil_div(g.dst_c, tile)};
     const double cycles = gather_cycles(p, g, b, m);
@@ -88,7 +87,7 @@ GatherBlocking block_gather(const ConvProblem& p, const Gather& g, const Machine
   b = best;
   b.stage = make_stage(g, p.layout, b.block_rows, b.block_cols);
   // Channels are divided where images, groups and blocks alone leave the threads unevenly loaded.
-  const int64_t units = images * p.groups * b.blocks();
+  const int64_t units = std::max<int64_t>(1, p.batch) * p.groups * b.blocks();
   if (threads > 1 && units < 8 * threads && units % threads != 0)
     b.c_splits = std::min(b.channel_tiles.parts, ceil_div(8 * threads, units));
   return b;
