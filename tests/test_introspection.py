@@ -11,6 +11,7 @@ import pytest
 import fastconv
 from fastconv import _core
 from fastconv.cli import explain as explain_command
+from fastconv.cli import info as info_command
 
 X = (2, 8, 9, 10)
 W = (16, 8, 3, 3)
@@ -226,8 +227,10 @@ def test_a_held_isa_shows_in_config_and_explanation(isa):
 
 def command(*words: str) -> int:
     parser = argparse.ArgumentParser()
-    explain_command.add_parser(parser.add_subparsers())
-    args = parser.parse_args(["explain", *words])
+    subparsers = parser.add_subparsers()
+    for module in (explain_command, info_command):
+        module.add_parser(subparsers)
+    args = parser.parse_args(words)
     return int(args.run(args))
 
 
@@ -235,7 +238,7 @@ def test_the_command_prints_what_explain_returns(capsys):
     words = (
         "--input 1,8,32x32 --weight 16,8,3,3 --bias --stride 2 --padding 0:1,1:0 --threads 1 --activation relu".split()
     )
-    assert command(*words) == 0
+    assert command("explain", *words) == 0
     with fastconv.threads(1):
         expected = fastconv.explain(
             (1, 8, 32, 32), (16, 8, 3, 3), (16,), 2, ((0, 1), (1, 0)), activation="relu", dtype="float32"
@@ -244,5 +247,17 @@ def test_the_command_prints_what_explain_returns(capsys):
 
 
 def test_the_command_refuses_with_the_same_words(capsys):
-    assert command("--input", "1,7,32,32", "--weight", "16,8,3,3") == 2
+    assert command("explain", "--input", "1,7,32,32", "--weight", "16,8,3,3") == 2
     assert "x has 7 channels" in capsys.readouterr().err
+
+
+def test_the_info_command_prints_the_configuration(capsys):
+    assert command("info") == 0
+    assert f"\nisa             {_core.config()['isa']}\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["--input", "1,a"], ["--input", "1", "--padding", "0:1:2"]])
+def test_the_command_refuses_what_is_no_number(words, capsys):
+    with pytest.raises(SystemExit):
+        command("explain", *words, "--weight", "16,8,3,3")
+    assert "expected" in capsys.readouterr().err

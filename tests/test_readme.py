@@ -69,3 +69,12 @@ def test_commands_are_those_that_continuous_integration_runs():
     text = README.read_text(encoding="utf-8")
     assert 'pip install ".[demo]" && python -m fastconv demo' in text
     assert 'pip install ".[test]" && pytest' in text
+
+
+def test_the_map_names_files_that_exist():
+    text = (README.parent / "csrc" / "README.md").read_text(encoding="utf-8").split("## The life of a call")[0]
+    first_cells = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    named = [name for cell in first_cells for name in re.findall(r"`([^`<]+)`", cell)]
+    assert len(named) >= 15
+    for name in named:
+        assert list((README.parent / "csrc").glob(f"**/{name}".rstrip("/"))), f"csrc/README.md names {name}"
