@@ -62,7 +62,7 @@ def test_the_package_says_that_it_is_typed():
     assert (Path(fastconv.__file__).parent / "py.typed").exists()
 
 
-def test_all_is_sorted_and_true():
+def test_all_names_what_exists():
     assert len(set(fastconv.__all__)) == len(fastconv.__all__)
     for name in fastconv.__all__:
         assert hasattr(fastconv, name), name

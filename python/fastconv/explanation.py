@@ -131,7 +131,8 @@ def explain(
     dtype : dtype, optional
         float32 or float64; that of the arrays by default, or float32 where there is none.
     direction : {"forward", "input_gradient", "weight_gradient"}, default "forward"
-        The convolution, or one of its gradients for the same shapes (`bias` and `activation` are None then).
+        The convolution, or one of its gradients for the same shapes (`bias` and `activation` are None then). A
+        transposed convolution runs as the input gradient of the convolution whose output shape is its input.
 
     Returns
     -------
