@@ -72,7 +72,8 @@ class Result {
     if (shape_of(array_) != shape)
       throw InvalidArgument(cat("out has shape ", shape_text(shape_of(array_)), ": expected ", shape_text(shape)));
     constexpr int kPlain = int{py::array::c_style} | int{py::detail::npy_api::NPY_ARRAY_ALIGNED_};
-    if ((array_.flags() & kPlain) != kPlain) throw InvalidArgument("out is not C-contiguous and aligned: expected both");
+    if ((array_.flags() & kPlain) != kPlain)
+      throw InvalidArgument("out is not C-contiguous and aligned: expected both");
     if (!array_.writeable()) throw InvalidArgument("out is read-only: expected a writeable array");
     const auto* const begin = static_cast<const char*>(array_.data());
     for (const TensorView* input : inputs) {

@@ -1,6 +1,7 @@
 // Tables, machine and threads, seen from Python: tests and benchmarks take their rows from here.
 #include <pybind11/stl.h>
 
+#include "../core/error.h"
 #include "../cpu/machine.h"
 #include "../cpu/parallel.h"
 #include "../cpu/plan.h"
@@ -29,6 +30,16 @@ py::dict config() {
   return d;
 }
 
+// OpenMP ends the process where the system refuses it another thread, so a slip such as 10**6 must not reach it.
+// 1024 is more than the hardware threads of today's two-socket servers.
+constexpr int kMostThreads = 1024;
+
+void checked_set_num_threads(int64_t threads) {
+  if (threads < 1 || threads > kMostThreads)
+    throw InvalidArgument(cat("threads=", threads, ": expected 1 to ", kMostThreads));
+  set_num_threads(static_cast<int>(threads));
+}
+
 std::vector<std::string> algorithm_names() {
   std::vector<std::string> names;
   for (const CpuAlgorithm& row : algorithms()) names.emplace_back(row.name);
@@ -41,8 +52,8 @@ void register_introspection(py::module_& m) {
   m.def("config", &config);
   m.def("algorithms", &algorithm_names);
   m.def("get_num_threads", &get_num_threads);
-  m.def("set_num_threads", &set_num_threads);
-  m.def("hold_isa", &hold_isa);
+  m.def("set_num_threads", &checked_set_num_threads, py::arg("threads"));
+  m.def("hold_isa", &hold_isa, py::arg("isa_name"));
 }
 
 }  // namespace fastconv::bindings

@@ -113,8 +113,6 @@ def array(name: str, value: Any) -> np.ndarray:
     except (ValueError, TypeError) as error:
         raise TypeError(f"{name}: expected a NumPy array, got {type(value).__name__} ({error})") from None
     # Python's own integers have no dtype to respect: [[1, 0], [0, 1]] means numbers.
-    if isinstance(value, (list, tuple)) and converted.dtype.kind in "iu":
-        converted = converted.astype(np.float32)
-    elif isinstance(value, (list, tuple)) and converted.dtype == np.float64:
+    if isinstance(value, (list, tuple)) and (converted.dtype.kind in "iu" or converted.dtype == np.float64):
         converted = converted.astype(np.float32)
     return converted

@@ -15,7 +15,9 @@ from . import _core
 from .conv import window
 
 
-def _input(spatial: int, input_size: Any, weight: Any, grad_output: Any, window: tuple[Any, ...], out: Any) -> np.ndarray:
+def _input(
+    spatial: int, input_size: Any, weight: Any, grad_output: Any, window: tuple[Any, ...], out: Any
+) -> np.ndarray:
     return _core.conv_input_gradient(
         f"grad.conv{spatial}d_input",
         arg.shape("input_size", input_size),
@@ -26,7 +28,9 @@ def _input(spatial: int, input_size: Any, weight: Any, grad_output: Any, window:
     )
 
 
-def _weight(spatial: int, input: Any, weight_size: Any, grad_output: Any, window: tuple[Any, ...], out: Any) -> np.ndarray:
+def _weight(
+    spatial: int, input: Any, weight_size: Any, grad_output: Any, window: tuple[Any, ...], out: Any
+) -> np.ndarray:
     return _core.conv_weight_gradient(
         f"grad.conv{spatial}d_weight",
         arg.array("input", input),

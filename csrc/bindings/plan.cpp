@@ -1,0 +1,173 @@
+// Plans, seen from Python: PreparedConv keeps one with its weights, explain_conv tells how one came about.
+#include "../cpu/buffer.h"
+#include "bindings.h"
+#include "window.h"
+
+namespace fastconv::bindings {
+namespace {
+
+// A plan with its weights packed and its bias copied: later changes of the user's arrays do not reach it.
+class PreparedConv {
+ public:
+  PreparedConv(const std::string& op, const Shape& x_shape, const py::object& weight, const py::object& bias,
+               const py::tuple& window_tuple) {
+    const Window window = window_from(window_tuple);
+    Argument w(weight, "weight");
+    std::optional<Argument> b = optional_argument(bias, "bias");
+    if (b) b->expect_dtype(w.dtype(), "weight");
+    ConvSpec spec = spec_from(window, op.c_str(), Direction::forward, w.dtype());
+    spec.x_shape = x_shape;
+    spec.x_name = "x_shape";
+    spec.w_shape = w.shape();
+    if (b) spec.bias_shape = b->shape();
+    const ConvProblem problem = ConvProblem::make(spec);
+    plan_ = plan_for(problem, window.algorithm);
+
+    const TensorView w_view = w.view();
+    if (b) bias_ = copy_of(b->view());
+    if (plan_->packed_bytes == 0) {
+      weight_ = copy_of(w_view);
+      return;
+    }
+    packed_ = Buffer(plan_->packed_bytes);
+    without_gil([&] {
+      Interrupt interrupt(poll_signals);
+      plan_->algorithm->pack(*plan_, w_view.data, packed_.data(), interrupt);
+      return !interrupt.stopped();
+    });
+  }
+
+  py::array call(const py::object& input, const py::object& out) const {
+    const ConvProblem& problem = plan_->problem;
+    Argument x(input, "x");
+    x.expect_dtype(problem.dtype, "the plan's weight");
+    if (x.shape() != problem.x_shape())
+      throw InvalidArgument(cat("x has shape ", shape_text(x.shape()), ": expected ", shape_text(problem.x_shape()),
+                                ", the shape this plan was made for"));
+    const TensorView x_view = x.view();
+    Result result(out, problem.result_shape(), problem.dtype, {&x_view});
+    if (problem.batch > 0) run(*plan_, {x_view.data, weight_.data(), result.data(), bias_.data(), packed_.data()});
+    return result.take();
+  }
+
+  const ConvPlan& plan() const { return *plan_; }
+
+ private:
+  static Buffer copy_of(const TensorView& view) {
+    const size_t bytes = static_cast<size_t>(view.elements()) * size_of(view.dtype);
+    Buffer buffer(bytes);
+    if (bytes) std::memcpy(buffer.data(), view.data, bytes);
+    return buffer;
+  }
+
+  std::shared_ptr<const ConvPlan> plan_;
+  Buffer weight_, bias_, packed_;
+};
+
+// An array, or only its shape: explain() touches no elements.
+struct ArrayOrShape {
+  Shape shape;
+  std::optional<DType> dtype;
+
+  ArrayOrShape(const py::object& object, const char* name) {
+    if (py::isinstance<py::array>(object)) {
+      const Argument array(object, name);
+      shape = array.shape();
+      dtype = array.dtype();
+    } else {
+      shape = object.cast<Shape>();
+    }
+  }
+
+  void expect_dtype(DType expected, const char* name, const char* like) const {
+    if (dtype && *dtype != expected)
+      throw InvalidType(cat(name, " has dtype ", name_of(*dtype), ": expected ", name_of(expected), " like ", like));
+  }
+};
+
+DType named_dtype(const std::string& name) {
+  for (DType type : {DType::float32, DType::float64})
+    if (name == name_of(type)) return type;
+  throw InvalidType(cat("dtype=", name, ": expected float32 or float64"));
+}
+
+Direction direction_from(const std::string& name) {
+  for (Direction direction : {Direction::forward, Direction::input_gradient, Direction::weight_gradient})
+    if (name == name_of(direction)) return direction;
+  throw InvalidArgument(cat("direction='", name, "': expected 'forward', 'input_gradient' or 'weight_gradient'"));
+}
+
+// The problem of a forward call, or that of one of its gradients: y_shape then follows from the forward call.
+ConvProblem problem_to_explain(ConvSpec spec, Direction direction) {
+  const ConvProblem forward = ConvProblem::make(spec);
+  if (direction == Direction::forward) return forward;
+  if (spec.bias_shape)
+    throw InvalidArgument(cat("bias is given: expected None for direction='", name_of(direction), "'"));
+  if (spec.activation != Activation::none)
+    throw InvalidArgument(
+        cat("activation='", name_of(spec.activation), "': expected None for direction='", name_of(direction), "'"));
+  spec.direction = direction;
+  spec.y_shape = forward.y_shape();
+  return ConvProblem::make(spec);
+}
+
+py::dict explain_conv(const std::string& op, const py::object& input, const py::object& weight, const py::object& bias,
+                      const std::string& dtype_name, const std::string& direction, const py::tuple& window_tuple) {
+  const Window window = window_from(window_tuple);
+  const ArrayOrShape x(input, "x"), w(weight, "weight");
+  const DType fallback = dtype_name.empty() ? w.dtype.value_or(DType::float32) : named_dtype(dtype_name);
+  const DType dtype = dtype_name.empty() ? x.dtype.value_or(fallback) : fallback;
+  x.expect_dtype(dtype, "x", "dtype");
+  w.expect_dtype(dtype, "weight", dtype_name.empty() ? "x" : "dtype");
+  ConvSpec spec = spec_from(window, op.c_str(), Direction::forward, dtype);
+  spec.x_shape = x.shape;
+  spec.w_shape = w.shape;
+  if (!bias.is_none()) {
+    const ArrayOrShape b(bias, "bias");
+    b.expect_dtype(dtype, "bias", dtype_name.empty() ? "x" : "dtype");
+    spec.bias_shape = b.shape;
+  }
+  const ConvProblem problem = problem_to_explain(spec, direction_from(direction));
+
+  py::list rows;
+  const int threads = get_num_threads();
+  for (const Candidate& c : explain(problem, this_machine(), threads, window.algorithm))
+    rows.append(py::make_tuple(c.name, c.chosen, c.reason, c.cycles, c.workspace_bytes));
+  const auto elements = [](const Shape& shape) {
+    double count = 1;
+    for (int64_t extent : shape) count *= static_cast<double>(extent);
+    return count;
+  };
+  py::dict d;
+  d["problem"] = problem.to_string();
+  d["result_shape"] = shape_to_tuple(problem.result_shape());
+  d["flops"] = problem.flops();
+  // each of the three arrays crosses the memory bus once at least
+  d["bytes"] = (elements(problem.x_shape()) + elements(problem.w_shape()) + elements(problem.y_shape())) *
+               static_cast<double>(size_of(problem.dtype));
+  d["isa"] = name_of(this_machine().isa);
+  d["threads"] = threads;
+  d["rows"] = rows;
+  return d;
+}
+
+}  // namespace
+
+void register_plan(py::module_& m) {
+  m.def("explain_conv", &explain_conv, py::arg("op"), py::arg("x"), py::arg("weight"), py::arg("bias"),
+        py::arg("dtype"), py::arg("direction"), py::arg("window"));
+  py::class_<PreparedConv>(m, "PreparedConv")
+      .def(py::init<const std::string&, const Shape&, const py::object&, const py::object&, const py::tuple&>(),
+           py::arg("op"), py::arg("x_shape"), py::arg("weight"), py::arg("bias"), py::arg("window"))
+      .def("__call__", &PreparedConv::call, py::arg("x"), py::arg("out") = py::none())
+      .def_property_readonly("algorithm", [](const PreparedConv& p) { return p.plan().algorithm->name; })
+      .def_property_readonly("problem", [](const PreparedConv& p) { return p.plan().problem.to_string(); })
+      .def_property_readonly("x_shape",
+                             [](const PreparedConv& p) { return shape_to_tuple(p.plan().problem.x_shape()); })
+      .def_property_readonly("y_shape",
+                             [](const PreparedConv& p) { return shape_to_tuple(p.plan().problem.y_shape()); })
+      .def_property_readonly("packed_bytes", [](const PreparedConv& p) { return p.plan().packed_bytes; })
+      .def_property_readonly("workspace_bytes", [](const PreparedConv& p) { return p.plan().workspace_bytes; });
+}
+
+}  // namespace fastconv::bindings

@@ -1,0 +1,66 @@
+// What all convolutions are called with, and how it becomes a ConvSpec, a plan and a run.
+#pragma once
+
+#include <pybind11/stl.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "../cpu/plan.h"
+#include "arrays.h"
+
+namespace fastconv::bindings {
+
+// The arguments that all convolutions share, in the order in which ops.py passes them.
+struct Window {
+  int spatial;
+  Shape stride;
+  py::object padding;  // 'same', 'valid' or a tuple of (lo, hi)
+  Shape dilation;
+  int64_t groups;
+  std::string layout, activation, algorithm;
+};
+
+inline Window window_from(const py::tuple& t) {
+  return {t[0].cast<int>(),         t[1].cast<Shape>(),      t[2],
+          t[3].cast<Shape>(),       t[4].cast<int64_t>(),    t[5].cast<std::string>(),
+          t[6].cast<std::string>(), t[7].cast<std::string>()};
+}
+
+inline ConvSpec spec_from(const Window& window, const char* op, Direction direction, DType dtype) {
+  ConvSpec spec;
+  spec.op = op;
+  spec.direction = direction;
+  spec.spatial = window.spatial;
+  spec.dtype = dtype;
+  spec.layout = layout_from(window.layout);
+  spec.activation = activation_from(window.activation);
+  spec.groups = window.groups;
+  spec.stride = window.stride;
+  spec.dilation = window.dilation;
+  if (py::isinstance<py::str>(window.padding)) {
+    const auto mode = window.padding.cast<std::string>();
+    if (mode != "same" && mode != "valid")
+      throw InvalidArgument(cat("padding='", mode, "': expected numbers, 'same' or 'valid'"));
+    spec.pad_mode = mode == "same" ? PadMode::same : PadMode::valid;
+  } else {
+    spec.padding = window.padding.cast<std::vector<std::array<int64_t, 2>>>();
+  }
+  return spec;
+}
+
+inline std::optional<Argument> optional_argument(const py::object& object, const char* name) {
+  if (object.is_none()) return std::nullopt;
+  return Argument(object, name);
+}
+
+inline void run(const ConvPlan& plan, const ConvOperands& operands) {
+  without_gil([&] { return run_plan(plan, operands, poll_signals); });
+}
+
+inline std::shared_ptr<const ConvPlan> plan_for(const ConvProblem& problem, const std::string& algorithm) {
+  return cached_plan(problem, this_machine(), get_num_threads(), algorithm);
+}
+
+}  // namespace fastconv::bindings

@@ -1,0 +1,83 @@
+from typing import Any, TypedDict
+
+import numpy as np
+
+__version__: str
+
+class _Config(TypedDict):
+    version: str
+    compiler: str
+    isa: str
+    isas_available: list[str]
+    threading: str
+    threads: int
+    cores: int
+    l1_bytes: int
+    l2_bytes: int
+    l3_bytes: int
+
+class _Explained(TypedDict):
+    problem: str
+    result_shape: tuple[int, ...]
+    flops: float
+    bytes: float
+    isa: str
+    threads: int
+    rows: list[tuple[str, bool, str, float, int]]
+
+# `window` is what fastconv.conv.window returns.
+def conv(
+    op: str,
+    x: Any,
+    weight: Any,
+    bias: Any,
+    window: tuple[Any, ...],
+    output_padding: Any,
+    out: Any,
+) -> np.ndarray: ...
+def conv_input_gradient(
+    op: str,
+    input_size: tuple[int, ...],
+    weight: Any,
+    grad_output: Any,
+    window: tuple[Any, ...],
+    out: Any,
+) -> np.ndarray: ...
+def conv_weight_gradient(
+    op: str,
+    input: Any,
+    weight_size: tuple[int, ...],
+    grad_output: Any,
+    window: tuple[Any, ...],
+    out: Any,
+) -> np.ndarray: ...
+def explain_conv(
+    op: str,
+    x: Any,
+    weight: Any,
+    bias: Any,
+    dtype: str,
+    direction: str,
+    window: tuple[Any, ...],
+) -> _Explained: ...
+def config() -> _Config: ...
+def algorithms() -> list[str]: ...
+def get_num_threads() -> int: ...
+def set_num_threads(threads: int) -> None: ...
+def hold_isa(isa_name: str) -> None: ...
+
+class PreparedConv:
+    def __init__(self, op: str, x_shape: tuple[int, ...], weight: Any, bias: Any, window: tuple[Any, ...]) -> None: ...
+    def __call__(self, x: Any, out: Any = None) -> np.ndarray: ...
+    @property
+    def algorithm(self) -> str: ...
+    @property
+    def problem(self) -> str: ...
+    @property
+    def x_shape(self) -> tuple[int, ...]: ...
+    @property
+    def y_shape(self) -> tuple[int, ...]: ...
+    @property
+    def packed_bytes(self) -> int: ...
+    @property
+    def workspace_bytes(self) -> int: ...
