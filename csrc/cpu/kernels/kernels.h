@@ -6,6 +6,7 @@
 #include "dot/dot.h"
 #include "gemm/gemm.h"
 #include "pack/pack.h"
+#include "pool/pool.h"
 
 namespace fastconv {
 
@@ -13,6 +14,7 @@ struct Kernels {
   const GemmKernels& gemm;
   const PackKernels& pack;
   const DotKernels& dot;
+  const PoolKernels& pool;
 };
 
 const Kernels& kernels_for(Isa isa);

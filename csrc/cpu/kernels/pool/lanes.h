@@ -1,0 +1,133 @@
+// What the pooling tiles share: the two reductions, lanes with an index beside them, stores that know their end.
+//
+// NaN. `a > b ? a : b` is one instruction and gives b where either is NaN; taken both ways round and joined with OR it
+// gives NaN where either is NaN (all exponent bits stay set, and some bit of the fraction), and else the maximum. For
+// +0 and -0 it gives -0, which compares equal.
+#pragma once
+
+#include "../../simd.h"
+#include "pool.h"
+
+namespace {
+
+using fastconv::Place;
+using fastconv::PoolKernel;
+using fastconv::PoolPixels;
+using fastconv::PoolPlanes;
+using fastconv::Window;
+
+template <class T>
+using Ints = decltype(Vector<T>{} > Vector<T>{});
+
+struct Max {
+  template <class T>
+  static constexpr T neutral = -static_cast<T>(__builtin_inf());
+  template <class T>
+  static FASTCONV_INLINE Vector<T> join(Vector<T> a, Vector<T> b) {
+    return (Vector<T>)((Ints<T>)(a > b ? a : b) | (Ints<T>)(b > a ? b : a));
+  }
+  template <class T>
+  static FASTCONV_INLINE T join_one(T a, T b) {
+    return a > b || a != a ? a : b;
+  }
+};
+
+struct Sum {
+  template <class T>
+  static constexpr T neutral = T{0};
+  template <class T>
+  static FASTCONV_INLINE Vector<T> join(Vector<T> a, Vector<T> b) {
+    return a + b;
+  }
+  template <class T>
+  static FASTCONV_INLINE T join_one(T a, T b) {
+    return a + b;
+  }
+};
+
+template <class T, int... l>
+FASTCONV_INLINE Ints<T> iota(Indices<l...>) {
+  return Ints<T>{l...};
+}
+template <class T>
+FASTCONV_INLINE Ints<T> lane_numbers() {
+  return iota<T>(typename MakeIndices<kLanes<T>>::type{});
+}
+
+// The first `count` lanes of v, and `rest` in the others.
+template <class T, class V>
+FASTCONV_INLINE V keep_first(V v, int64_t count, V rest) {
+  return lane_numbers<T>() < (Ints<T>{} + static_cast<Place<T>>(count)) ? v : rest;
+}
+
+// Lanes 0 2 4 .. or 1 3 5 .. of two vectors.
+template <int odd, class V, int... l>
+FASTCONV_INLINE V every_other(V low, V high, Indices<l...>) {
+  return __builtin_shufflevector(low, high, (2 * l + odd)...);
+}
+template <int odd, class T, class V>
+FASTCONV_INLINE V every_other(V low, V high) {
+  return every_other<odd>(low, high, typename MakeIndices<kLanes<T>>::type{});
+}
+
+template <int h, class V, int... l>
+FASTCONV_INLINE V swapped(V v, Indices<l...>) {
+  return __builtin_shufflevector(v, v, (l ^ h)...);
+}
+template <class Op, class T, int h = kLanes<T> / 2>
+FASTCONV_INLINE T join_lanes(Vector<T> v) {
+  if constexpr (h == 0)
+    return v[0];
+  else
+    return join_lanes<Op, T, h / 2>(Op::template join<T>(v, swapped<h>(v, typename MakeIndices<kLanes<T>>::type{})));
+}
+
+template <class T>
+FASTCONV_INLINE void store_until(T* p, const T* end, Vector<T> v) {
+  if (p + kLanes<T> <= end) {
+    store(p, v);
+    return;
+  }
+  T lanes[kLanes<T>];
+  store(lanes, v);
+  for (int64_t i = 0; p + i < end; ++i) p[i] = lanes[i];
+}
+
+template <class T>
+FASTCONV_INLINE Ints<T> load_places(const Place<T>* p) {
+  Ints<T> v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+template <class T>
+FASTCONV_INLINE void store_places(Place<T>* p, Ints<T> v) {
+  __builtin_memcpy(p, &v, sizeof v);
+}
+
+typedef int64_t WideInts __attribute__((vector_size(FASTCONV_VECTOR_BYTES)));
+
+// Lanes first .. first + n - 1 of n * 2 lanes of 32 bits, as 64 bits.
+template <int first, class V, int... l>
+FASTCONV_INLINE WideInts widened(V v, Indices<l...>) {
+  return __builtin_convertvector(__builtin_shufflevector(v, v, (first + l)...), WideInts);
+}
+
+// The indices of the results [y, y + lanes), as far as there are results before y_end.
+template <class T>
+FASTCONV_INLINE void store_index(int64_t* p, int64_t room, Ints<T> v) {
+  constexpr int lanes = kLanes<T>;
+  if (room < lanes) {
+    Place<T> parts[lanes];
+    store_places<T>(parts, v);
+    for (int64_t i = 0; i < room; ++i) p[i] = parts[i];
+  } else if constexpr (sizeof(T) == 8) {
+    __builtin_memcpy(p, &v, sizeof v);
+  } else {
+    using Half = typename MakeIndices<lanes / 2>::type;
+    const WideInts low = widened<0>(v, Half{}), high = widened<lanes / 2>(v, Half{});
+    __builtin_memcpy(p, &low, sizeof low);
+    __builtin_memcpy(p + lanes / 2, &high, sizeof high);
+  }
+}
+
+}  // namespace
