@@ -41,7 +41,7 @@ struct Partition {
 // overhang that makes the row much longer than the input.
 bool evenly_spaced(const PoolProblem& p, int64_t length) {
   constexpr int64_t kShortRow = 4096;  // elements: whatever the input, this much stays in the L1 cache
-  return !p.adaptive[2] && p.w().stride <= 2 && length <= 4 * p.w().in + kShortRow;
+  return !p.adaptive[2] && p.w().stride <= kMaxPoolStride && length <= 4 * p.w().in + kShortRow;
 }
 
 template <class T>
@@ -66,25 +66,29 @@ void pool_planes(const PoolProblem& p, const Operands<T>& o, const PoolKernel<T>
   const int64_t padded =
       std::max(p.w().out * p.w().stride + (p.w().kernel - 1) * p.w().dilation, p.w().pad_lo + p.w().in);
   const bool even = evenly_spaced(p, padded);
-  const int64_t length = (even ? padded : p.w().in) + kPoolSlack;
+  // A batch of rows and their places take a quarter of a small L1 cache, beside the input rows.
+  constexpr int64_t kBatchBytes = 8 << 10;
+  const int64_t pitch = (even ? padded : p.w().in) + kPoolSlack;
+  const int64_t fitting = kBatchBytes / (pitch * static_cast<int64_t>(sizeof(T)));
+  const int64_t batch = std::max<int64_t>(1, std::min(fitting, part.rows)), length = batch * pitch;
   const bool average = p.kind == PoolKind::average;
   const T neutral = average ? T{0} : -std::numeric_limits<T>::infinity();
 
   struct Scratch {
-    T* row;
-    Place<T>* place;
+    T* rows;
+    Place<T>* places;
   };
-  const auto lay_out = [&](Carver carver, int threads, std::vector<Scratch>* scratch) {
-    for (int t = 0; t < threads; ++t) {
-      T* const row = carver.take<T>(length);
-      Place<T>* const place = o.index ? carver.take<Place<T>>(length) : nullptr;
-      if (scratch) scratch->push_back({row, place});
+  const auto lay_out = [&](Carver carver, std::vector<Scratch>* scratch) {
+    for (int t = 0; t < part.threads; ++t) {
+      T* const rows = carver.take<T>(length);
+      Place<T>* const places = o.index ? carver.take<Place<T>>(length) : nullptr;
+      if (scratch) scratch->push_back({rows, places});
     }
     return carver.used();
   };
-  const Workspace workspace(lay_out(Carver(nullptr), part.threads, nullptr));
+  const Workspace workspace(lay_out(Carver(nullptr), nullptr));
   std::vector<Scratch> scratch;
-  lay_out(Carver(workspace.data()), part.threads, &scratch);
+  lay_out(Carver(workspace.data()), &scratch);
 
   parallel_for(part.items, part.threads, interrupt, [&](int64_t item, int thread) {
     const int64_t col_item = item % part.col_items, row_item = item / part.col_items % part.row_items;
@@ -100,12 +104,12 @@ void pool_planes(const PoolProblem& p, const Operands<T>& o, const PoolKernel<T>
     k.out_h = p.h().out, k.out_w = p.w().out, k.in_h = p.h().in, k.in_w = p.w().in;
     k.step_d = p.d().dilation, k.step_h = p.h().dilation, k.step_w = p.w().dilation;
     k.kernel = p.w().kernel, k.stride = even ? p.w().stride : 0, k.pad = even ? p.w().pad_lo : 0;
-    k.row = scratch[thread].row, k.place = scratch[thread].place;
+    k.rows = scratch[thread].rows, k.places = scratch[thread].places, k.pitch = pitch, k.batch = batch;
     k.extents = windows.extents.data(), k.divisor = p.divisor, k.count_pad = p.count_include_pad;
     // The item's results are one run of memory: what a vector holds beyond it is another item's.
     k.y_end = o.y + (last - 1) * out_pixels + (k.row_end - 1) * k.out_w + k.col_end;
-    std::fill_n(k.row, length, neutral);
-    if (k.place) std::fill_n(k.place, length, std::numeric_limits<Place<T>>::max());
+    std::fill_n(k.rows, length, neutral);
+    if (k.places) std::fill_n(k.places, length, std::numeric_limits<Place<T>>::max());
     for (int64_t plane = first; plane < last; ++plane) {
       k.x = o.x + plane * in_pixels;
       k.y = o.y + plane * out_pixels;

@@ -60,14 +60,31 @@ FASTCONV_INLINE V keep_first(V v, int64_t count, V rest) {
   return lane_numbers<T>() < (Ints<T>{} + static_cast<Place<T>>(count)) ? v : rest;
 }
 
-// Lanes 0 2 4 .. or 1 3 5 .. of two vectors.
-template <int odd, class V, int... l>
-FASTCONV_INLINE V every_other(V low, V high, Indices<l...>) {
-  return __builtin_shufflevector(low, high, (2 * l + odd)...);
+// Lanes first, first + step .. of two vectors, as far as there are any; those of `low` for the rest.
+template <int first, int step, class V, int... l>
+FASTCONV_INLINE V pick(V low, V high, Indices<l...>) {
+  constexpr int lanes = sizeof...(l);
+  return __builtin_shufflevector(low, high, (first + step * l < 2 * lanes ? first + step * l : l)...);
 }
-template <int odd, class T, class V>
-FASTCONV_INLINE V every_other(V low, V high) {
-  return every_other<odd>(low, high, typename MakeIndices<kLanes<T>>::type{});
+// Where `low` has no lane first + step * l for l, that of `more`: lane numbers count on from `low` through `high`.
+template <int step, class V, int... l>
+FASTCONV_INLINE V complete(V low, V more, Indices<l...>) {
+  constexpr int lanes = sizeof...(l);
+  return __builtin_shufflevector(low, more, (step * l < 2 * lanes ? l : step * l - lanes)...);
+}
+
+// Every stride-th lane of the vectors v(0), v(1), .. v(stride - 1), one behind the other.
+template <int stride, class T, class F>
+FASTCONV_INLINE auto every(const F& v) {
+  using Lanes = typename MakeIndices<kLanes<T>>::type;
+  if constexpr (stride == 1)
+    return v(0);
+  else if constexpr (stride == 2)
+    return pick<0, 2>(v(0), v(1), Lanes{});
+  else if constexpr (stride == 3)
+    return complete<3>(pick<0, 3>(v(0), v(1), Lanes{}), v(2), Lanes{});
+  else
+    return pick<0, 2>(pick<0, 2>(v(0), v(1), Lanes{}), pick<0, 2>(v(2), v(3), Lanes{}), Lanes{});
 }
 
 template <int h, class V, int... l>

@@ -54,10 +54,8 @@ FASTCONV_INLINE Placed<T> place_column(const T* x, Place<T> first, const Rows& r
 }
 
 template <int fixed, class T>
-FASTCONV_INLINE void place_rows(const PoolPlanes<T>& p, const T* x, const Rows& r) {
+FASTCONV_INLINE void place_rows(const PoolPlanes<T>& p, const T* x, const Rows& r, T* row, Place<T>* place) {
   constexpr int lanes = kLanes<T>;
-  T* const row = p.row + p.pad;
-  Place<T>* const place = p.place + p.pad;
   const Place<T> first = static_cast<Place<T>>(x - p.x);
   const int64_t full = p.in_w / lanes * lanes, tail = p.in_w - full;
   for (int64_t v = 0; v < full; v += lanes) {
@@ -92,11 +90,8 @@ template <int stride, int fixed, class T>
 FASTCONV_INLINE Placed<T> place_columns(const T* row, const Place<T>* place, int64_t kernel, int64_t step) {
   constexpr int lanes = kLanes<T>;
   const auto tap = [&](int64_t at) -> Placed<T> {
-    if constexpr (stride == 1)
-      return {load(row + at), load_places<T>(place + at)};
-    else
-      return {every_other<0, T>(load(row + at), load(row + at + lanes)),
-              every_other<0, T>(load_places<T>(place + at), load_places<T>(place + at + lanes))};
+    return {every<stride, T>([&](int i) { return load(row + at + i * lanes); }),
+            every<stride, T>([&](int i) { return load_places<T>(place + at + i * lanes); })};
   };
   Placed<T> acc = tap(0);
   const int64_t taps = fixed ? fixed : kernel;
@@ -106,11 +101,12 @@ FASTCONV_INLINE Placed<T> place_columns(const T* row, const Place<T>* place, int
 }
 
 template <int stride, int fixed, class T>
-FASTCONV_INLINE Ints<T> finish_places(const PoolPlanes<T>& p, T* y, int64_t* index) {
+FASTCONV_INLINE Ints<T> finish_places(const PoolPlanes<T>& p, const T* row, const Place<T>* place, T* y,
+                                      int64_t* index) {
   const int64_t step = fixed ? 1 : p.step_w;
   Ints<T> nan = {};
   for (int64_t q = p.col_begin; q < p.col_end; q += kLanes<T>) {
-    const Placed<T> v = place_columns<stride, fixed>(p.row + q * stride, p.place + q * stride, p.kernel, step);
+    const Placed<T> v = place_columns<stride, fixed>(row + q * stride, place + q * stride, p.kernel, step);
     store_until(y + q, p.y_end, v.value);
     store_index<T>(index + q, p.y_end - (y + q), v.place);
     nan |= v.value != v.value;
@@ -119,65 +115,54 @@ FASTCONV_INLINE Ints<T> finish_places(const PoolPlanes<T>& p, T* y, int64_t* ind
 }
 
 template <class T>
-bool finish_place_windows(const PoolPlanes<T>& p, T* y, int64_t* index) {
-  bool nan = false;
+FASTCONV_INLINE Ints<T> finish_place_windows(const PoolPlanes<T>& p, const T* row, const Place<T>* places, T* y,
+                                             int64_t* index) {
+  Ints<T> nan = {};
   for (int64_t q = p.col_begin; q < p.col_end; ++q) {
     const Window& w = p.w[q];
     T value = Max::neutral<T>;
     Place<T> at = kNowhere<T>;
     for (int64_t t = 0; t < w.taps; ++t) {
-      const T other = p.row[w.first + t * p.step_w];
-      const Place<T> place = p.place[w.first + t * p.step_w];
+      const T other = row[w.first + t * p.step_w];
+      const Place<T> place = places[w.first + t * p.step_w];
       if (other > value || other != other || (other == value && place < at)) value = other, at = place;
     }
     y[q] = value;
     index[q] = at;
-    nan |= value != value;
+    nan[0] |= value != value;
   }
   return nan;
 }
 
-template <int fixed, class T>
-FASTCONV_INLINE Ints<T> place_row(const PoolPlanes<T>& p, T* y, int64_t* index) {
-  return p.stride == 1 ? finish_places<1, fixed>(p, y, index) : finish_places<2, fixed>(p, y, index);
-}
-
 // Returns whether a NaN was seen.
-template <class T>
-bool place_planes(const PoolPlanes<T>& p) {
-  const int fixed = p.step_w == 1 && (p.kernel == 2 || p.kernel == 3) ? static_cast<int>(p.kernel) : 0;
+template <int stride, int fixed, class T>
+bool place_batches(const PoolPlanes<T>& p) {
   Ints<T> nan = {};
-  bool nan_in_windows = false;
-  int64_t od = p.row_begin / p.out_h, oh = p.row_begin % p.out_h;
-  for (int64_t r = p.row_begin; r < p.row_end; ++r) {
-    const Window &d = p.d[od], &h = p.h[oh];
-    const T* const x = p.x + (d.first * p.in_h + h.first) * p.in_w;
-    const Rows rows{d.taps, h.taps, p.step_d * p.in_h * p.in_w, p.step_h * p.in_w};
-    if (d.taps == 1 && h.taps == 3)
-      place_rows<3>(p, x, rows);
-    else if (d.taps == 1 && h.taps == 2)
-      place_rows<2>(p, x, rows);
-    else
-      place_rows<0>(p, x, rows);
-    T* const y = p.y + r * p.out_w;
-    int64_t* const index = p.index + r * p.out_w;
-    if (p.stride == 0)
-      nan_in_windows |= finish_place_windows(p, y, index);
-    else if (fixed == 3)
-      nan |= place_row<3>(p, y, index);
-    else if (fixed == 2)
-      nan |= place_row<2>(p, y, index);
-    else
-      nan |= place_row<0>(p, y, index);
-    if (++oh == p.out_h) oh = 0, ++od;
-  }
-  for (int i = 0; i < kLanes<T>; ++i) nan_in_windows |= nan[i] != 0;
-  return nan_in_windows;
+  for_batches(
+      p,
+      [&](const T* x, const Rows& rows, int64_t at) {
+        if (rows.taps_d == 1 && rows.taps_h == 3)
+          place_rows<3>(p, x, rows, p.rows + at, p.places + at);
+        else if (rows.taps_d == 1 && rows.taps_h == 2)
+          place_rows<2>(p, x, rows, p.rows + at, p.places + at);
+        else
+          place_rows<0>(p, x, rows, p.rows + at, p.places + at);
+      },
+      [&](int64_t at, int64_t result, const Window&, const Window&) {
+        if constexpr (stride == 0)
+          nan |= finish_place_windows(p, p.rows + at, p.places + at, p.y + result, p.index + result);
+        else
+          nan |= finish_places<stride, fixed>(p, p.rows + at, p.places + at, p.y + result, p.index + result);
+      });
+  bool seen = false;
+  for (int i = 0; i < kLanes<T>; ++i) seen |= nan[i] != 0;
+  return seen;
 }
 
 template <class T>
 bool max_planes(const PoolPlanes<T>& p) {
-  if (p.index) return place_planes(p);
+  if (p.index)
+    return with_columns(p, [&](auto stride, auto fixed) { return place_batches<stride.get, fixed.get>(p); });
   pool_planes<Max>(p);
   return false;
 }

@@ -1,11 +1,12 @@
 // Planes of pool.h without indices: the maximum and the average, once for every ISA.
 //
-//   for each row of results:
-//     for v in vectors of in_w:    row[v] = x[first row][v] joined with the other taps_d * taps_h - 1 rows
-//     for q in vectors of columns: y[q] = row[q * stride] joined with the other taps of the columns
+//   for each batch of rows of results:
+//     for each row of it:  for v in vectors of in_w:    row[v] = x[first row][v] joined with the window's other rows
+//     for each row of it:  for q in vectors of columns: y[q] = row[q * stride] joined with the window's other columns
 // Joining rows first makes it taps_h + taps_w steps and not their product, and pads each row while it is in registers.
-// Stride 2 takes the even and the odd lanes of two vectors: two neighbouring taps from two loads.
-// Registers: an accumulator, two loaded vectors, the NaN-keeping maximum's three: 8 of 16.
+// A batch, because a vector that overlaps two stores still under way must wait for both to reach the cache.
+// A stride of 2 to 4 takes every stride-th lane of as many vectors.
+// Registers: an accumulator, up to four loaded vectors, the NaN-keeping maximum's three: 8 of 16.
 // Kernels of 2 and 3 rows or columns, nearly all there are, are unrolled; the others loop.
 #pragma once
 
@@ -40,9 +41,8 @@ FASTCONV_INLINE T join_column_one(const T* x, const Rows& r) {
 }
 
 template <class Op, int fixed, class T>
-FASTCONV_INLINE void join_rows(const PoolPlanes<T>& p, const T* x, const Rows& r) {
+FASTCONV_INLINE void join_rows(const PoolPlanes<T>& p, const T* x, const Rows& r, T* row) {
   constexpr int lanes = kLanes<T>;
-  T* const row = p.row + p.pad;
   const int64_t full = p.in_w / lanes * lanes;
   for (int64_t v = 0; v < full; v += lanes) store(row + v, join_column<Op, fixed>(x + v, r));
   if (full == p.in_w) return;
@@ -60,22 +60,11 @@ template <class Op, int stride, int fixed, class T>
 FASTCONV_INLINE Vector<T> join_columns(const T* row, int64_t kernel, int64_t step) {
   constexpr int lanes = kLanes<T>;
   const int64_t taps = fixed ? fixed : kernel;
-  if constexpr (stride == 1) {
-    Vector<T> acc = load(row);
+  const auto tap = [&](int64_t at) { return every<stride, T>([&](int i) { return load(row + at + i * lanes); }); };
+  Vector<T> acc = tap(0);
 #pragma GCC unroll 3
-    for (int64_t t = 1; t < taps; ++t) acc = Op::template join<T>(acc, load(row + t * step));
-    return acc;
-  } else {
-    const auto even = [&](int64_t t) { return every_other<0, T>(load(row + t * step), load(row + t * step + lanes)); };
-    Vector<T> acc = even(0);
-    if constexpr (fixed > 1) {
-      acc = Op::template join<T>(acc, every_other<1, T>(load(row), load(row + lanes)));
-      if constexpr (fixed == 3) acc = Op::template join<T>(acc, even(2));
-    } else {
-      for (int64_t t = 1; t < taps; ++t) acc = Op::template join<T>(acc, even(t));
-    }
-    return acc;
-  }
+  for (int64_t t = 1; t < taps; ++t) acc = Op::template join<T>(acc, tap(t * step));
+  return acc;
 }
 
 // The average's divisor of one row of results; 1 for the maximum, whose results are left as they are.
@@ -86,12 +75,12 @@ FASTCONV_INLINE T row_share(const PoolPlanes<T>& p, const Window& d, const Windo
 }
 
 template <class Op, int stride, int fixed, class T>
-FASTCONV_INLINE void finish_row(const PoolPlanes<T>& p, T* y, T share) {
+FASTCONV_INLINE void finish_row(const PoolPlanes<T>& p, const T* row, T* y, T share) {
   constexpr int lanes = kLanes<T>;
   constexpr bool average = Op::template neutral<T> == T{0};
   const int64_t step = fixed ? 1 : p.step_w;
   for (int64_t q = p.col_begin; q < p.col_end; q += lanes) {
-    Vector<T> v = join_columns<Op, stride, fixed>(p.row + q * stride, p.kernel, step);
+    Vector<T> v = join_columns<Op, stride, fixed>(row + q * stride, p.kernel, step);
     if constexpr (average) v /= broadcast(share) * load(p.extents + q);
     store_until(y + q, p.y_end, v);
   }
@@ -100,58 +89,89 @@ FASTCONV_INLINE void finish_row(const PoolPlanes<T>& p, T* y, T share) {
 template <class Op, class T>
 T join_contiguous(const T* x, int64_t count);
 
-// Windows one by one: adaptive ones, strides above 2, padding that dwarfs the input.
+// Windows one by one: adaptive ones, strides above 4, padding that dwarfs the input.
 template <class Op, class T>
-void finish_windows(const PoolPlanes<T>& p, T* y, T share) {
+FASTCONV_INLINE void finish_windows(const PoolPlanes<T>& p, const T* row, T* y, T share) {
   constexpr bool average = Op::template neutral<T> == T{0};
   for (int64_t q = p.col_begin; q < p.col_end; ++q) {
     const Window& w = p.w[q];
-    const T* const row = p.row + w.first;
+    const T* const at = row + w.first;
     T acc = Op::template neutral<T>;
     if (p.step_w == 1 && w.taps >= 2 * kLanes<T>)
-      acc = join_contiguous<Op>(row, w.taps);
+      acc = join_contiguous<Op>(at, w.taps);
     else
-      for (int64_t t = 0; t < w.taps; ++t) acc = Op::join_one(acc, row[t * p.step_w]);
+      for (int64_t t = 0; t < w.taps; ++t) acc = Op::join_one(acc, at[t * p.step_w]);
     y[q] = average ? acc / (share * p.extents[q]) : acc;
   }
 }
 
-template <class Op, int fixed, class T>
-FASTCONV_INLINE void pool_row(const PoolPlanes<T>& p, T* y, T share) {
+// join(x, rows, window d, window h, number in the batch), then finish(number in the batch, result row, d, h), for each row.
+template <class T, class Join, class Finish>
+FASTCONV_INLINE void for_batches(const PoolPlanes<T>& p, const Join& join, const Finish& finish) {
+  for (int64_t begin = p.row_begin; begin < p.row_end; begin += p.batch) {
+    const int64_t end = begin + p.batch < p.row_end ? begin + p.batch : p.row_end;
+    const int64_t first_od = begin / p.out_h, first_oh = begin % p.out_h;
+    for (int64_t r = begin, od = first_od, oh = first_oh; r < end; ++r) {
+      const Window &d = p.d[od], &h = p.h[oh];
+      const Rows rows{d.taps, h.taps, p.step_d * p.in_h * p.in_w, p.step_h * p.in_w};
+      join(p.x + (d.first * p.in_h + h.first) * p.in_w, rows, (r - begin) * p.pitch + p.pad);
+      if (++oh == p.out_h) oh = 0, ++od;
+    }
+    for (int64_t r = begin, od = first_od, oh = first_oh; r < end; ++r) {
+      finish((r - begin) * p.pitch, r * p.out_w, p.d[od], p.h[oh]);
+      if (++oh == p.out_h) oh = 0, ++od;
+    }
+  }
+}
+
+template <class Op, int stride, int fixed, class T>
+void pool_batches(const PoolPlanes<T>& p) {
+  for_batches(
+      p,
+      [&](const T* x, const Rows& rows, int64_t at) {
+        T* const row = p.rows + at;
+        if (rows.taps_d * rows.taps_h == 0)
+          for (int64_t v = 0; v < p.in_w; ++v) row[v] = Op::template neutral<T>;
+        else if (rows.taps_d == 1 && rows.taps_h == 3)
+          join_rows<Op, 3>(p, x, rows, row);
+        else if (rows.taps_d == 1 && rows.taps_h == 2)
+          join_rows<Op, 2>(p, x, rows, row);
+        else
+          join_rows<Op, 0>(p, x, rows, row);
+      },
+      [&](int64_t at, int64_t result, const Window& d, const Window& h) {
+        const T share = row_share<Op>(p, d, h);
+        if constexpr (stride == 0)
+          finish_windows<Op>(p, p.rows + at, p.y + result, share);
+        else
+          finish_row<Op, stride, fixed>(p, p.rows + at, p.y + result, share);
+      });
+}
+
+// f(stride, unrolled taps) with the two as types.
+template <int value>
+struct Constant {
+  static constexpr int get = value;
+};
+template <class T, class F>
+FASTCONV_INLINE auto with_columns(const PoolPlanes<T>& p, const F& f) {
+  const bool dense = p.step_w == 1;
   if (p.stride == 1)
-    finish_row<Op, 1, fixed>(p, y, share);
-  else
-    finish_row<Op, 2, fixed>(p, y, share);
+    return dense && p.kernel == 3   ? f(Constant<1>{}, Constant<3>{})
+           : dense && p.kernel == 2 ? f(Constant<1>{}, Constant<2>{})
+                                    : f(Constant<1>{}, Constant<0>{});
+  if (p.stride == 2)
+    return dense && p.kernel == 3   ? f(Constant<2>{}, Constant<3>{})
+           : dense && p.kernel == 2 ? f(Constant<2>{}, Constant<2>{})
+                                    : f(Constant<2>{}, Constant<0>{});
+  return p.stride == 3   ? f(Constant<3>{}, Constant<0>{})
+         : p.stride == 4 ? f(Constant<4>{}, Constant<0>{})
+                         : f(Constant<0>{}, Constant<0>{});
 }
 
 template <class Op, class T>
 void pool_planes(const PoolPlanes<T>& p) {
-  const int fixed = p.step_w == 1 && (p.kernel == 2 || p.kernel == 3) ? static_cast<int>(p.kernel) : 0;
-  int64_t od = p.row_begin / p.out_h, oh = p.row_begin % p.out_h;
-  for (int64_t r = p.row_begin; r < p.row_end; ++r) {
-    const Window &d = p.d[od], &h = p.h[oh];
-    const T* const x = p.x + (d.first * p.in_h + h.first) * p.in_w;
-    const Rows rows{d.taps, h.taps, p.step_d * p.in_h * p.in_w, p.step_h * p.in_w};
-    T* const y = p.y + r * p.out_w;
-    if (d.taps * h.taps == 0)
-      for (int64_t v = 0; v < p.in_w; ++v) p.row[p.pad + v] = Op::template neutral<T>;
-    else if (d.taps == 1 && h.taps == 3)
-      join_rows<Op, 3>(p, x, rows);
-    else if (d.taps == 1 && h.taps == 2)
-      join_rows<Op, 2>(p, x, rows);
-    else
-      join_rows<Op, 0>(p, x, rows);
-    const T share = row_share<Op>(p, d, h);
-    if (p.stride == 0)
-      finish_windows<Op>(p, y, share);
-    else if (fixed == 3)
-      pool_row<Op, 3>(p, y, share);
-    else if (fixed == 2)
-      pool_row<Op, 2>(p, y, share);
-    else
-      pool_row<Op, 0>(p, y, share);
-    if (++oh == p.out_h) oh = 0, ++od;
-  }
+  with_columns(p, [&](auto stride, auto fixed) { pool_batches<Op, stride.get, fixed.get>(p); });
 }
 
 template <class T>

@@ -4,10 +4,10 @@
 //                   with (d, h, w) = first of the windows (d[od], h[oh], w[ow]); an average divides by
 //                   its divisor * extents[ow], where the rows' share is in `divisor`
 //
-// planes  x one plane [in_d][in_h][in_w], y its results. The rows of a window are reduced into `row` first, and then
-//         the columns of `row`:
-//           row:  | neutral, pad of them | in_w reduced columns | neutral up to the end |      place: the same, indices
-//         stride 1 or 2: neighbouring results along the vector, the padding is read as neutral elements.
+// planes  x one plane [in_d][in_h][in_w], y its results. The rows of a window are reduced into a row of `rows` first,
+//         `batch` rows of results at a time, and then the columns of each:
+//           row:  | neutral, pad of them | in_w reduced columns | neutral up to the pitch |    places: the same, indices
+//         stride 1 to 4: neighbouring results along the vector, the padding is read as neutral elements.
 //         stride 0: the windows come one by one from w; nothing outside the input is read, pad is 0.
 // pixels  x one image [in_d][in_h][in_w][channels], y one row of results [out_w][channels]: channels along the vector.
 //
@@ -50,9 +50,10 @@ struct PoolPlanes {
   int64_t col_begin, col_end;
   int64_t out_h, out_w, in_h, in_w;
   int64_t step_d, step_h, step_w;
-  int64_t kernel, stride, pad;  // along the width; kernel is used for strides 1 and 2
-  T* row;
-  Place<T>* place;
+  int64_t kernel, stride, pad;  // along the width; kernel is not used for stride 0
+  T* rows;
+  Place<T>* places;
+  int64_t pitch, batch;
   // averages
   const T* extents;
   int64_t divisor;  // divisor_override, or 0: the product of the extents (or of the taps) of d and h
@@ -74,8 +75,10 @@ struct PoolPixels {
   T divisor;
 };
 
-// Elements behind the last one named that a row must have: a stride of 2 reads two of the widest vectors (16), from
-// anywhere in the row's last vector.
+constexpr int64_t kMaxPoolStride = 4;
+
+// Elements behind the last one named that a row must have: a stride of 4 reads four of the widest vectors (16) from the
+// last result on.
 constexpr int64_t kPoolSlack = 64;
 
 template <class T>
