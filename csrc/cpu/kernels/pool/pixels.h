@@ -51,7 +51,7 @@ FASTCONV_INLINE int64_t last_tap(const PoolPixels<T>& p, const Window& w) {
 }
 
 template <class Op, class T>
-void pool_pixels(const PoolPixels<T>& p) {
+void pool_pixels(const PoolPixels<T> p) {
   constexpr int lanes = kLanes<T>;
   constexpr bool average = Op::template neutral<T> == T{0};
   for (int64_t q = 0; q < p.out_w; ++q) {
@@ -101,7 +101,7 @@ FASTCONV_INLINE void place_block(const PoolPixels<T>& p, const Window& w, const 
 }
 
 template <class T>
-void place_pixels(const PoolPixels<T>& p) {
+void place_pixels(const PoolPixels<T> p) {
   constexpr int lanes = kLanes<T>;
   for (int64_t q = 0; q < p.out_w; ++q) {
     const Window& w = p.w[q];

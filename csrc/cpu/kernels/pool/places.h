@@ -54,36 +54,51 @@ FASTCONV_INLINE Placed<T> place_column(const T* x, Place<T> first, const Rows& r
 }
 
 template <int fixed, class T>
-FASTCONV_INLINE void place_rows(const PoolPlanes<T>& p, const T* x, const Rows& r, T* row, Place<T>* place) {
-  constexpr int lanes = kLanes<T>;
-  const Place<T> first = static_cast<Place<T>>(x - p.x);
-  const int64_t full = p.in_w / lanes * lanes, tail = p.in_w - full;
-  for (int64_t v = 0; v < full; v += lanes) {
+FASTCONV_INLINE void place_rows(const Source<T>& from, const T* x, Place<T> first, const Rows& r, T* row,
+                                Place<T>* place) {
+  for (int64_t v = 0; v < from.full; v += kLanes<T>) {
     const Placed<T> acc = place_column<fixed>(x + v, static_cast<Place<T>>(first + v), r);
     store(row + v, acc.value);
     store_places<T>(place + v, acc.place);
   }
-  if (tail == 0) return;
-  // The rows at the very end of x are copied to where a whole vector can be read.
-  const int64_t span = (r.taps_d - 1) * r.step_d + (r.taps_h - 1) * r.step_h;
-  if (x + span + full + lanes <= p.x_end) {
-    const Placed<T> acc = place_column<fixed>(x + full, static_cast<Place<T>>(first + full), r);
-    store(row + full, keep_first<T>(acc.value, tail, broadcast(Max::neutral<T>)));
-    store_places<T>(place + full, keep_first<T>(acc.place, tail, Ints<T>{} + kNowhere<T>));
+  if (from.full == from.in_w) return;
+  if (from.whole(x, r)) {
+    const Placed<T> acc = place_column<fixed>(x + from.full, static_cast<Place<T>>(first + from.full), r);
+    store(row + from.full, from.tail ? acc.value : broadcast(Max::neutral<T>));
+    store_places<T>(place + from.full, from.tail ? acc.place : Ints<T>{} + kNowhere<T>);
     return;
   }
-  for (int64_t v = full; v < p.in_w; ++v) {
+  for (int64_t v = from.full; v < from.in_w; ++v) {
     T value = x[v];
     int64_t at = 0;
     for (int64_t td = 0; td < r.taps_d; ++td)
       for (int64_t th = td == 0; th < r.taps_h; ++th) {
-        const int64_t from = td * r.step_d + th * r.step_h;
-        const T other = x[v + from];
-        if (other > value || other != other) value = other, at = from;
+        const T other = x[v + td * r.step_d + th * r.step_h];
+        if (other > value || other != other) value = other, at = td * r.step_d + th * r.step_h;
       }
     row[v] = value;
     place[v] = static_cast<Place<T>>(first + v + at);
   }
+}
+
+template <class T>
+__attribute__((noinline)) void place_batch(const PoolPlanes<T>& p, int64_t begin, int64_t end) {
+  const Source<T> from(p);
+  const T* const plane = p.x;
+  T* const first_row = p.rows + p.pad;
+  Place<T>* const first_place = p.places + p.pad;
+  const int64_t pitch = p.pitch;
+  for_rows(p, begin, end, [&](const T* x, const Rows& r, int64_t i) {
+    T* const row = first_row + i * pitch;
+    Place<T>* const place = first_place + i * pitch;
+    const auto first = static_cast<Place<T>>(x - plane);
+    if (r.taps_d == 1 && r.taps_h == 3)
+      place_rows<3>(from, x, first, r, row, place);
+    else if (r.taps_d == 1 && r.taps_h == 2)
+      place_rows<2>(from, x, first, r, row, place);
+    else
+      place_rows<0>(from, x, first, r, row, place);
+  });
 }
 
 template <int stride, int fixed, class T>
@@ -101,70 +116,74 @@ FASTCONV_INLINE Placed<T> place_columns(const T* row, const Place<T>* place, int
 }
 
 template <int stride, int fixed, class T>
-FASTCONV_INLINE Ints<T> finish_places(const PoolPlanes<T>& p, const T* row, const Place<T>* place, T* y,
-                                      int64_t* index) {
-  const int64_t step = fixed ? 1 : p.step_w;
+FASTCONV_INLINE Ints<T> finish_places(const Columns<T>& c, const T* row, const Place<T>* place, T* y, int64_t* index) {
+  const int64_t step = fixed ? 1 : c.step;
   Ints<T> nan = {};
-  for (int64_t q = p.col_begin; q < p.col_end; q += kLanes<T>) {
-    const Placed<T> v = place_columns<stride, fixed>(row + q * stride, place + q * stride, p.kernel, step);
-    store_until(y + q, p.y_end, v.value);
-    store_index<T>(index + q, p.y_end - (y + q), v.place);
+  for (int64_t q = c.begin; q < c.end; q += kLanes<T>) {
+    const Placed<T> v = place_columns<stride, fixed>(row + q * stride, place + q * stride, c.kernel, step);
+    store_until(y + q, c.y_end, v.value);
+    store_index<T>(index + q, c.y_end - (y + q), v.place);
     nan |= v.value != v.value;
   }
   return nan;
 }
 
 template <class T>
-FASTCONV_INLINE Ints<T> finish_place_windows(const PoolPlanes<T>& p, const T* row, const Place<T>* places, T* y,
-                                             int64_t* index) {
-  Ints<T> nan = {};
-  for (int64_t q = p.col_begin; q < p.col_end; ++q) {
-    const Window& w = p.w[q];
+FASTCONV_INLINE bool finish_place_windows(const Columns<T>& c, const T* row, const Place<T>* places, T* y,
+                                          int64_t* index) {
+  bool nan = false;
+  for (int64_t q = c.begin; q < c.end; ++q) {
+    const Window& w = c.w[q];
     T value = Max::neutral<T>;
     Place<T> at = kNowhere<T>;
     for (int64_t t = 0; t < w.taps; ++t) {
-      const T other = row[w.first + t * p.step_w];
-      const Place<T> place = places[w.first + t * p.step_w];
+      const T other = row[w.first + t * c.step];
+      const Place<T> place = places[w.first + t * c.step];
       if (other > value || other != other || (other == value && place < at)) value = other, at = place;
     }
     y[q] = value;
     index[q] = at;
-    nan[0] |= value != value;
+    nan |= value != value;
   }
   return nan;
 }
 
 // Returns whether a NaN was seen.
 template <int stride, int fixed, class T>
-bool place_batches(const PoolPlanes<T>& p) {
+__attribute__((noinline)) bool finish_place_batch(const PoolPlanes<T>& p, int64_t begin, int64_t end) {
+  const Columns<T> columns(p);
+  const int64_t pitch = p.pitch, out_w = p.out_w;
+  const T* row = p.rows;
+  const Place<T>* place = p.places;
+  T* y = p.y + begin * out_w;
+  int64_t* index = p.index + begin * out_w;
   Ints<T> nan = {};
-  for_batches(
-      p,
-      [&](const T* x, const Rows& rows, int64_t at) {
-        if (rows.taps_d == 1 && rows.taps_h == 3)
-          place_rows<3>(p, x, rows, p.rows + at, p.places + at);
-        else if (rows.taps_d == 1 && rows.taps_h == 2)
-          place_rows<2>(p, x, rows, p.rows + at, p.places + at);
-        else
-          place_rows<0>(p, x, rows, p.rows + at, p.places + at);
-      },
-      [&](int64_t at, int64_t result, const Window&, const Window&) {
-        if constexpr (stride == 0)
-          nan |= finish_place_windows(p, p.rows + at, p.places + at, p.y + result, p.index + result);
-        else
-          nan |= finish_places<stride, fixed>(p, p.rows + at, p.places + at, p.y + result, p.index + result);
-      });
   bool seen = false;
+  for (int64_t r = begin; r < end; ++r, row += pitch, place += pitch, y += out_w, index += out_w) {
+    if constexpr (stride == 0)
+      seen |= finish_place_windows(columns, row, place, y, index);
+    else
+      nan |= finish_places<stride, fixed>(columns, row, place, y, index);
+  }
   for (int i = 0; i < kLanes<T>; ++i) seen |= nan[i] != 0;
   return seen;
 }
 
 template <class T>
 bool max_planes(const PoolPlanes<T>& p) {
-  if (p.index)
-    return with_columns(p, [&](auto stride, auto fixed) { return place_batches<stride.get, fixed.get>(p); });
-  pool_planes<Max>(p);
-  return false;
+  if (!p.index) {
+    pool_planes<Max>(p);
+    return false;
+  }
+  const auto finish =
+      with_columns(p, [](auto stride, auto fixed) { return &finish_place_batch<stride.get, fixed.get, T>; });
+  bool nan = false;
+  for (int64_t begin = p.row_begin; begin < p.row_end; begin += p.batch) {
+    const int64_t end = begin + p.batch < p.row_end ? begin + p.batch : p.row_end;
+    place_batch(p, begin, end);
+    nan |= finish(p, begin, end);
+  }
+  return nan;
 }
 
 }  // namespace

@@ -40,19 +40,65 @@ FASTCONV_INLINE T join_column_one(const T* x, const Rows& r) {
   return acc;
 }
 
-template <class Op, int fixed, class T>
-FASTCONV_INLINE void join_rows(const PoolPlanes<T>& p, const T* x, const Rows& r, T* row) {
-  constexpr int lanes = kLanes<T>;
-  const int64_t full = p.in_w / lanes * lanes;
-  for (int64_t v = 0; v < full; v += lanes) store(row + v, join_column<Op, fixed>(x + v, r));
-  if (full == p.in_w) return;
-  const T* const last = x + (r.taps_d - 1) * r.step_d + (r.taps_h - 1) * r.step_h + full;
-  if (last + lanes <= p.x_end) {
-    const Vector<T> neutral = broadcast(Op::template neutral<T>);
-    store(row + full, keep_first<T>(join_column<Op, fixed>(x + full, r), p.in_w - full, neutral));
-  } else {
-    for (int64_t v = full; v < p.in_w; ++v) row[v] = join_column_one<Op>(x + v, r);
+// What a batch of rows reads, out of PoolPlanes: as values of their own, since a vector store may alias whatever a
+// reference points to, and all of it would be read again after each one.
+template <class T>
+struct Source {
+  const T* x_end;
+  int64_t in_w, full;   // in whole vectors
+  Ints<T> tail;         // lanes of the last vector that are inside
+  explicit Source(const PoolPlanes<T>& p)
+      : x_end(p.x_end), in_w(p.in_w), full(p.in_w / kLanes<T> * kLanes<T>),
+        tail(lane_numbers<T>() < (Ints<T>{} + static_cast<Place<T>>(p.in_w % kLanes<T>))) {}
+  // Whether a whole vector may be read from the last row of the window.
+  FASTCONV_INLINE bool whole(const T* x, const Rows& r) const {
+    return x + (r.taps_d - 1) * r.step_d + (r.taps_h - 1) * r.step_h + full + kLanes<T> <= x_end;
   }
+};
+
+template <class Op, int fixed, class T>
+FASTCONV_INLINE void join_rows(const Source<T>& from, const T* x, const Rows& r, T* row) {
+  constexpr int lanes = kLanes<T>;
+  for (int64_t v = 0; v < from.full; v += lanes) store(row + v, join_column<Op, fixed>(x + v, r));
+  if (from.full == from.in_w) return;
+  const Vector<T> neutral = broadcast(Op::template neutral<T>);
+  if (from.whole(x, r))
+    store(row + from.full, from.tail ? join_column<Op, fixed>(x + from.full, r) : neutral);
+  else
+    for (int64_t v = from.full; v < from.in_w; ++v) row[v] = join_column_one<Op>(x + v, r);
+}
+
+// f(x, the rows under it, number of the row of results from begin on) for rows [begin, end).
+template <class T, class F>
+FASTCONV_INLINE void for_rows(const PoolPlanes<T>& p, int64_t begin, int64_t end, const F& f) {
+  const T* const x = p.x;
+  const Window *const ds = p.d, *const hs = p.h;
+  const int64_t out_h = p.out_h, in_h = p.in_h, in_w = p.in_w;
+  Rows rows{0, 0, p.step_d * in_h * in_w, p.step_h * in_w};
+  for (int64_t r = begin, od = begin / out_h, oh = begin % out_h; r < end; ++r) {
+    const Window &d = ds[od], &h = hs[oh];
+    rows.taps_d = d.taps, rows.taps_h = h.taps;
+    f(x + (d.first * in_h + h.first) * in_w, rows, r - begin);
+    if (++oh == out_h) oh = 0, ++od;
+  }
+}
+
+template <class Op, class T>
+__attribute__((noinline)) void join_batch(const PoolPlanes<T>& p, int64_t begin, int64_t end) {
+  const Source<T> from(p);
+  T* const first = p.rows + p.pad;
+  const int64_t pitch = p.pitch;
+  for_rows(p, begin, end, [&](const T* x, const Rows& r, int64_t i) {
+    T* const row = first + i * pitch;
+    if (r.taps_d * r.taps_h == 0)
+      for (int64_t v = 0; v < from.in_w; ++v) row[v] = Op::template neutral<T>;
+    else if (r.taps_d == 1 && r.taps_h == 3)
+      join_rows<Op, 3>(from, x, r, row);
+    else if (r.taps_d == 1 && r.taps_h == 2)
+      join_rows<Op, 2>(from, x, r, row);
+    else
+      join_rows<Op, 0>(from, x, r, row);
+  });
 }
 
 // One vector of results from the reduced row; kernel and step are constants where fixed is not 0.
@@ -67,22 +113,24 @@ FASTCONV_INLINE Vector<T> join_columns(const T* row, int64_t kernel, int64_t ste
   return acc;
 }
 
-// The average's divisor of one row of results; 1 for the maximum, whose results are left as they are.
-template <class Op, class T>
-FASTCONV_INLINE T row_share(const PoolPlanes<T>& p, const Window& d, const Window& h) {
-  if (p.divisor) return static_cast<T>(p.divisor);
-  return static_cast<T>(p.count_pad ? d.extent * h.extent : d.taps * h.taps);
-}
+// The columns of a batch, out of PoolPlanes for the reason above.
+template <class T>
+struct Columns {
+  const T *y_end, *extents;
+  const Window* w;
+  int64_t begin, end, kernel, step;
+  explicit Columns(const PoolPlanes<T>& p)
+      : y_end(p.y_end), extents(p.extents), w(p.w), begin(p.col_begin), end(p.col_end), kernel(p.kernel), step(p.step_w) {}
+};
 
 template <class Op, int stride, int fixed, class T>
-FASTCONV_INLINE void finish_row(const PoolPlanes<T>& p, const T* row, T* y, T share) {
-  constexpr int lanes = kLanes<T>;
+FASTCONV_INLINE void finish_row(const Columns<T>& c, const T* row, T* y, T share) {
   constexpr bool average = Op::template neutral<T> == T{0};
-  const int64_t step = fixed ? 1 : p.step_w;
-  for (int64_t q = p.col_begin; q < p.col_end; q += lanes) {
-    Vector<T> v = join_columns<Op, stride, fixed>(row + q * stride, p.kernel, step);
-    if constexpr (average) v /= broadcast(share) * load(p.extents + q);
-    store_until(y + q, p.y_end, v);
+  const int64_t step = fixed ? 1 : c.step;
+  for (int64_t q = c.begin; q < c.end; q += kLanes<T>) {
+    Vector<T> v = join_columns<Op, stride, fixed>(row + q * stride, c.kernel, step);
+    if constexpr (average) v /= broadcast(share) * load(c.extents + q);
+    store_until(y + q, c.y_end, v);
   }
 }
 
@@ -91,61 +139,40 @@ T join_contiguous(const T* x, int64_t count);
 
 // Windows one by one: adaptive ones, strides above 4, padding that dwarfs the input.
 template <class Op, class T>
-FASTCONV_INLINE void finish_windows(const PoolPlanes<T>& p, const T* row, T* y, T share) {
+FASTCONV_INLINE void finish_windows(const Columns<T>& c, const T* row, T* y, T share) {
   constexpr bool average = Op::template neutral<T> == T{0};
-  for (int64_t q = p.col_begin; q < p.col_end; ++q) {
-    const Window& w = p.w[q];
+  for (int64_t q = c.begin; q < c.end; ++q) {
+    const Window& w = c.w[q];
     const T* const at = row + w.first;
     T acc = Op::template neutral<T>;
-    if (p.step_w == 1 && w.taps >= 2 * kLanes<T>)
+    if (c.step == 1 && w.taps >= 2 * kLanes<T>)
       acc = join_contiguous<Op>(at, w.taps);
     else
-      for (int64_t t = 0; t < w.taps; ++t) acc = Op::join_one(acc, at[t * p.step_w]);
-    y[q] = average ? acc / (share * p.extents[q]) : acc;
-  }
-}
-
-// join(x, rows, window d, window h, number in the batch), then finish(number in the batch, result row, d, h), for each row.
-template <class T, class Join, class Finish>
-FASTCONV_INLINE void for_batches(const PoolPlanes<T>& p, const Join& join, const Finish& finish) {
-  for (int64_t begin = p.row_begin; begin < p.row_end; begin += p.batch) {
-    const int64_t end = begin + p.batch < p.row_end ? begin + p.batch : p.row_end;
-    const int64_t first_od = begin / p.out_h, first_oh = begin % p.out_h;
-    for (int64_t r = begin, od = first_od, oh = first_oh; r < end; ++r) {
-      const Window &d = p.d[od], &h = p.h[oh];
-      const Rows rows{d.taps, h.taps, p.step_d * p.in_h * p.in_w, p.step_h * p.in_w};
-      join(p.x + (d.first * p.in_h + h.first) * p.in_w, rows, (r - begin) * p.pitch + p.pad);
-      if (++oh == p.out_h) oh = 0, ++od;
-    }
-    for (int64_t r = begin, od = first_od, oh = first_oh; r < end; ++r) {
-      finish((r - begin) * p.pitch, r * p.out_w, p.d[od], p.h[oh]);
-      if (++oh == p.out_h) oh = 0, ++od;
-    }
+      for (int64_t t = 0; t < w.taps; ++t) acc = Op::join_one(acc, at[t * c.step]);
+    y[q] = average ? acc / (share * c.extents[q]) : acc;
   }
 }
 
 template <class Op, int stride, int fixed, class T>
-void pool_batches(const PoolPlanes<T>& p) {
-  for_batches(
-      p,
-      [&](const T* x, const Rows& rows, int64_t at) {
-        T* const row = p.rows + at;
-        if (rows.taps_d * rows.taps_h == 0)
-          for (int64_t v = 0; v < p.in_w; ++v) row[v] = Op::template neutral<T>;
-        else if (rows.taps_d == 1 && rows.taps_h == 3)
-          join_rows<Op, 3>(p, x, rows, row);
-        else if (rows.taps_d == 1 && rows.taps_h == 2)
-          join_rows<Op, 2>(p, x, rows, row);
-        else
-          join_rows<Op, 0>(p, x, rows, row);
-      },
-      [&](int64_t at, int64_t result, const Window& d, const Window& h) {
-        const T share = row_share<Op>(p, d, h);
-        if constexpr (stride == 0)
-          finish_windows<Op>(p, p.rows + at, p.y + result, share);
-        else
-          finish_row<Op, stride, fixed>(p, p.rows + at, p.y + result, share);
-      });
+__attribute__((noinline)) void finish_batch(const PoolPlanes<T>& p, int64_t begin, int64_t end) {
+  const Columns<T> columns(p);
+  const T* row = p.rows;
+  T* y = p.y + begin * p.out_w;
+  const Window *const d = p.d, *const h = p.h;
+  const int64_t out_h = p.out_h, out_w = p.out_w, pitch = p.pitch, divisor = p.divisor;
+  const bool count_pad = p.count_pad;
+  for (int64_t r = begin, od = begin / out_h, oh = begin % out_h; r < end; ++r, row += pitch, y += out_w) {
+    T share{1};
+    if constexpr (Op::template neutral<T> == T{0})
+      share = static_cast<T>(divisor     ? divisor
+                             : count_pad ? d[od].extent * h[oh].extent
+                                         : d[od].taps * h[oh].taps);
+    if constexpr (stride == 0)
+      finish_windows<Op>(columns, row, y, share);
+    else
+      finish_row<Op, stride, fixed>(columns, row, y, share);
+    if (++oh == out_h) oh = 0, ++od;
+  }
 }
 
 // f(stride, unrolled taps) with the two as types.
@@ -171,7 +198,12 @@ FASTCONV_INLINE auto with_columns(const PoolPlanes<T>& p, const F& f) {
 
 template <class Op, class T>
 void pool_planes(const PoolPlanes<T>& p) {
-  with_columns(p, [&](auto stride, auto fixed) { pool_batches<Op, stride.get, fixed.get>(p); });
+  const auto finish = with_columns(p, [](auto stride, auto fixed) { return &finish_batch<Op, stride.get, fixed.get, T>; });
+  for (int64_t begin = p.row_begin; begin < p.row_end; begin += p.batch) {
+    const int64_t end = begin + p.batch < p.row_end ? begin + p.batch : p.row_end;
+    join_batch<Op>(p, begin, end);
+    finish(p, begin, end);
+  }
 }
 
 template <class T>
