@@ -43,6 +43,18 @@ FASTCONV_INLINE void pool_block(const PoolPixels<T>& p, const Window& w, const T
   }
 }
 
+// What the pixels a little further on read first, in the last two rows under the window.
+template <class T>
+FASTCONV_INLINE void fetch_pixels(const PoolPixels<T>& p, const T* x, int64_t q) {
+  if (q + 1 == p.out_w) return;
+  const int64_t row = p.step_h * p.in_w * p.channels, span = (p.w[q + 1].first - p.w[q].first) * p.channels;
+  const T* const last = x + p.step_d * p.in_h * p.in_w * p.channels * (p.d.taps - 1) + row * (p.h.taps - 1);
+  for (int64_t c = 0; c < span; c += 64 / static_cast<int64_t>(sizeof(T))) {
+    prefetch(last + c);
+    if (p.h.taps > 1) prefetch(last + c - row);
+  }
+}
+
 // Offset of the last element that a window reads, from its first tap on.
 template <class T>
 FASTCONV_INLINE int64_t last_tap(const PoolPixels<T>& p, const Window& w) {
@@ -59,6 +71,7 @@ void pool_pixels(const PoolPixels<T> p) {
     const T* const x = p.x + ((p.d.first * p.in_h + p.h.first) * p.in_w + w.first) * p.channels;
     T* const y = p.y + q * p.channels;
     const T divisor = average ? p.divisor * p.extents[q] : T{1};
+    fetch_pixels(p, x, q);
     const int64_t reach = last_tap(p, w) + lanes;
     int64_t c = 0;
     for (; c + 4 * lanes <= p.channels; c += 4 * lanes) pool_block<Op, 4>(p, w, x + c, y + c, divisor);
@@ -109,6 +122,7 @@ void place_pixels(const PoolPixels<T> p) {
     const T* const x = p.x + first * p.channels;
     T* const y = p.y + q * p.channels;
     int64_t* const index = p.index + q * p.channels;
+    fetch_pixels(p, x, q);
     const int64_t reach = last_tap(p, w) + lanes;
     int64_t c = 0;
     for (; c + 2 * lanes <= p.channels; c += 2 * lanes)

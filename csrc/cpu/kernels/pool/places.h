@@ -57,6 +57,7 @@ template <int fixed, class T>
 FASTCONV_INLINE void place_rows(const Source<T>& from, const T* x, Place<T> first, const Rows& r, T* row,
                                 Place<T>* place) {
   for (int64_t v = 0; v < from.full; v += kLanes<T>) {
+    from.fetch(x + v, r);
     const Placed<T> acc = place_column<fixed>(x + v, static_cast<Place<T>>(first + v), r);
     store(row + v, acc.value);
     store_places<T>(place + v, acc.place);

@@ -50,6 +50,12 @@ struct Source {
   explicit Source(const PoolPlanes<T>& p)
       : x_end(p.x_end), in_w(p.in_w), full(p.in_w / kLanes<T> * kLanes<T>),
         tail(lane_numbers<T>() < (Ints<T>{} + static_cast<Place<T>>(p.in_w % kLanes<T>))) {}
+  // The rows that the next rows of results meet first: with a stride of 2 there are two of them.
+  FASTCONV_INLINE void fetch(const T* x, const Rows& r) const {
+    const int64_t last = (r.taps_d - 1) * r.step_d + (r.taps_h - 1) * r.step_h;
+    prefetch(x + last);
+    if (r.taps_h > 1) prefetch(x + last - r.step_h);
+  }
   // Whether a whole vector may be read from the last row of the window.
   FASTCONV_INLINE bool whole(const T* x, const Rows& r) const {
     return x + (r.taps_d - 1) * r.step_d + (r.taps_h - 1) * r.step_h + full + kLanes<T> <= x_end;
@@ -59,7 +65,10 @@ struct Source {
 template <class Op, int fixed, class T>
 FASTCONV_INLINE void join_rows(const Source<T>& from, const T* x, const Rows& r, T* row) {
   constexpr int lanes = kLanes<T>;
-  for (int64_t v = 0; v < from.full; v += lanes) store(row + v, join_column<Op, fixed>(x + v, r));
+  for (int64_t v = 0; v < from.full; v += lanes) {
+    from.fetch(x + v, r);
+    store(row + v, join_column<Op, fixed>(x + v, r));
+  }
   if (from.full == from.in_w) return;
   const Vector<T> neutral = broadcast(Op::template neutral<T>);
   if (from.whole(x, r))
