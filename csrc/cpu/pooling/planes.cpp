@@ -75,14 +75,16 @@ void pool_planes(const PoolProblem& p, const Operands<T>& o, const PoolKernel<T>
   const T neutral = average ? T{0} : -std::numeric_limits<T>::infinity();
 
   struct Scratch {
-    T* rows;
+    T *rows, *spare;
     Place<T>* places;
+    int64_t* spare_index;
   };
   const auto lay_out = [&](Carver carver, std::vector<Scratch>* scratch) {
+    const int64_t spare = part.cols + kPoolSlack;
     for (int t = 0; t < part.threads; ++t) {
-      T* const rows = carver.take<T>(length);
-      Place<T>* const places = o.index ? carver.take<Place<T>>(length) : nullptr;
-      if (scratch) scratch->push_back({rows, places});
+      Scratch s{carver.take<T>(length), carver.take<T>(spare), nullptr, nullptr};
+      if (o.index) s.places = carver.take<Place<T>>(length), s.spare_index = carver.take<int64_t>(spare);
+      if (scratch) scratch->push_back(s);
     }
     return carver.used();
   };
@@ -105,6 +107,7 @@ void pool_planes(const PoolProblem& p, const Operands<T>& o, const PoolKernel<T>
     k.step_d = p.d().dilation, k.step_h = p.h().dilation, k.step_w = p.w().dilation;
     k.kernel = p.w().kernel, k.stride = even ? p.w().stride : 0, k.pad = even ? p.w().pad_lo : 0;
     k.rows = scratch[thread].rows, k.places = scratch[thread].places, k.pitch = pitch, k.batch = batch;
+    k.spare = scratch[thread].spare, k.spare_index = scratch[thread].spare_index;
     k.extents = windows.extents.data(), k.divisor = p.divisor, k.count_pad = p.count_include_pad;
     // The item's results are one run of memory: what a vector holds beyond it is another item's.
     k.y_end = o.y + (last - 1) * out_pixels + (k.row_end - 1) * k.out_w + k.col_end;

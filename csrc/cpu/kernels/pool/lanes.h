@@ -100,17 +100,6 @@ FASTCONV_INLINE T join_lanes(Vector<T> v) {
 }
 
 template <class T>
-FASTCONV_INLINE void store_until(T* p, const T* end, Vector<T> v) {
-  if (p + kLanes<T> <= end) {
-    store(p, v);
-    return;
-  }
-  T lanes[kLanes<T>];
-  store(lanes, v);
-  for (int64_t i = 0; p + i < end; ++i) p[i] = lanes[i];
-}
-
-template <class T>
 FASTCONV_INLINE Ints<T> load_places(const Place<T>* p) {
   Ints<T> v;
   __builtin_memcpy(&v, p, sizeof v);
@@ -137,15 +126,10 @@ FASTCONV_INLINE WideInts widened(V v, Indices<l...>) {
   return __builtin_convertvector(__builtin_shufflevector(v, v, (first + l)...), WideInts);
 }
 
-// The indices of the results [y, y + lanes), as far as there are results before y_end.
 template <class T>
-FASTCONV_INLINE void store_index(int64_t* p, int64_t room, Ints<T> v) {
+FASTCONV_INLINE void store_index(int64_t* p, Ints<T> v) {
   constexpr int lanes = kLanes<T>;
-  if (room < lanes) {
-    Place<T> parts[lanes];
-    store_places<T>(parts, v);
-    for (int64_t i = 0; i < room; ++i) p[i] = parts[i];
-  } else if constexpr (sizeof(T) == 8) {
+  if constexpr (sizeof(T) == 8) {
     __builtin_memcpy(p, &v, sizeof v);
   } else {
     using Half = typename MakeIndices<lanes / 2>::type;

@@ -39,7 +39,7 @@ FASTCONV_INLINE void pool_block(const PoolPixels<T>& p, const Window& w, const T
 #pragma GCC unroll 4
   for (int v = 0; v < vectors; ++v) {
     if constexpr (average) acc[v] /= broadcast(divisor);
-    store_until(y + v * kLanes<T>, p.y_end, acc[v]);
+    store(y + v * kLanes<T>, acc[v]);
   }
 }
 
@@ -108,8 +108,8 @@ FASTCONV_INLINE void place_block(const PoolPixels<T>& p, const Window& w, const 
   });
 #pragma GCC unroll 4
   for (int v = 0; v < vectors; ++v) {
-    store_index<T>(index + v * kLanes<T>, p.y_end - (y + v * kLanes<T>), place[v]);
-    store_until(y + v * kLanes<T>, p.y_end, acc[v]);
+    store_index<T>(index + v * kLanes<T>, place[v]);
+    store(y + v * kLanes<T>, acc[v]);
   }
 }
 
@@ -142,13 +142,27 @@ void place_pixels(const PoolPixels<T> p) {
   }
 }
 
+// Runs f on the row of results, in `spare` where a vector would go beyond y_end.
+template <class T, class F>
+FASTCONV_INLINE void finish_in_place(const PoolPixels<T>& p, const F& f) {
+  const int64_t count = p.out_w * p.channels;
+  if (p.y + (count + kLanes<T>) <= p.y_end) return f(p);
+  PoolPixels<T> aside = p;
+  aside.y = p.spare;
+  aside.index = p.index ? p.spare_index : nullptr;
+  f(aside);
+  for (int64_t i = 0; i < count; ++i) p.y[i] = p.spare[i];
+  if (p.index)
+    for (int64_t i = 0; i < count; ++i) p.index[i] = p.spare_index[i];
+}
+
 template <class T>
 void max_pixels(const PoolPixels<T>& p) {
-  p.index ? place_pixels(p) : pool_pixels<Max>(p);
+  finish_in_place(p, [](const PoolPixels<T>& row) { row.index ? place_pixels(row) : pool_pixels<Max>(row); });
 }
 template <class T>
 void average_pixels(const PoolPixels<T>& p) {
-  pool_pixels<Sum>(p);
+  finish_in_place(p, [](const PoolPixels<T>& row) { pool_pixels<Sum>(row); });
 }
 
 }  // namespace

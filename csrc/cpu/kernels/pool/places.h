@@ -122,8 +122,8 @@ FASTCONV_INLINE Ints<T> finish_places(const Columns<T>& c, const T* row, const P
   Ints<T> nan = {};
   for (int64_t q = c.begin; q < c.end; q += kLanes<T>) {
     const Placed<T> v = place_columns<stride, fixed>(row + q * stride, place + q * stride, c.kernel, step);
-    store_until(y + q, c.y_end, v.value);
-    store_index<T>(index + q, c.y_end - (y + q), v.place);
+    store(y + q, v.value);
+    store_index<T>(index + q, v.place);
     nan |= v.value != v.value;
   }
   return nan;
@@ -151,13 +151,14 @@ FASTCONV_INLINE bool finish_place_windows(const Columns<T>& c, const T* row, con
 
 // Returns whether a NaN was seen.
 template <int stride, int fixed, class T>
-__attribute__((noinline)) bool finish_place_batch(const PoolPlanes<T>& p, int64_t begin, int64_t end) {
+__attribute__((noinline)) bool finish_place_batch(const PoolPlanes<T>& p, const Results<T>& results, int64_t begin,
+                                                  int64_t end) {
   const Columns<T> columns(p);
   const int64_t pitch = p.pitch, out_w = p.out_w;
-  const T* row = p.rows;
-  const Place<T>* place = p.places;
-  T* y = p.y + begin * out_w;
-  int64_t* index = p.index + begin * out_w;
+  const T* row = p.rows + results.batch_row * pitch;
+  const Place<T>* place = p.places + results.batch_row * pitch;
+  T* y = results.y;
+  int64_t* index = results.index;
   Ints<T> nan = {};
   bool seen = false;
   for (int64_t r = begin; r < end; ++r, row += pitch, place += pitch, y += out_w, index += out_w) {
@@ -176,15 +177,9 @@ bool max_planes(const PoolPlanes<T>& p) {
     pool_planes<Max>(p);
     return false;
   }
-  const auto finish =
-      with_columns(p, [](auto stride, auto fixed) { return &finish_place_batch<stride.get, fixed.get, T>; });
-  bool nan = false;
-  for (int64_t begin = p.row_begin; begin < p.row_end; begin += p.batch) {
-    const int64_t end = begin + p.batch < p.row_end ? begin + p.batch : p.row_end;
-    place_batch(p, begin, end);
-    nan |= finish(p, begin, end);
-  }
-  return nan;
+  return for_batches(
+      p, place_batch<T>,
+      with_columns(p, [](auto stride, auto fixed) { return &finish_place_batch<stride.get, fixed.get, T>; }));
 }
 
 }  // namespace

@@ -125,11 +125,19 @@ FASTCONV_INLINE Vector<T> join_columns(const T* row, int64_t kernel, int64_t ste
 // The columns of a batch, out of PoolPlanes for the reason above.
 template <class T>
 struct Columns {
-  const T *y_end, *extents;
+  const T* extents;
   const Window* w;
   int64_t begin, end, kernel, step;
   explicit Columns(const PoolPlanes<T>& p)
-      : y_end(p.y_end), extents(p.extents), w(p.w), begin(p.col_begin), end(p.col_end), kernel(p.kernel), step(p.step_w) {}
+      : extents(p.extents), w(p.w), begin(p.col_begin), end(p.col_end), kernel(p.kernel), step(p.step_w) {}
+};
+
+// Where a batch's results go, and the row of the batch that they start from.
+template <class T>
+struct Results {
+  T* y;
+  int64_t* index;
+  int64_t batch_row;
 };
 
 template <class Op, int stride, int fixed, class T>
@@ -139,7 +147,7 @@ FASTCONV_INLINE void finish_row(const Columns<T>& c, const T* row, T* y, T share
   for (int64_t q = c.begin; q < c.end; q += kLanes<T>) {
     Vector<T> v = join_columns<Op, stride, fixed>(row + q * stride, c.kernel, step);
     if constexpr (average) v /= broadcast(share) * load(c.extents + q);
-    store_until(y + q, c.y_end, v);
+    store(y + q, v);
   }
 }
 
@@ -163,10 +171,11 @@ FASTCONV_INLINE void finish_windows(const Columns<T>& c, const T* row, T* y, T s
 }
 
 template <class Op, int stride, int fixed, class T>
-__attribute__((noinline)) void finish_batch(const PoolPlanes<T>& p, int64_t begin, int64_t end) {
+__attribute__((noinline)) bool finish_batch(const PoolPlanes<T>& p, const Results<T>& results, int64_t begin,
+                                            int64_t end) {
   const Columns<T> columns(p);
-  const T* row = p.rows;
-  T* y = p.y + begin * p.out_w;
+  const T* row = p.rows + results.batch_row * p.pitch;
+  T* y = results.y;
   const Window *const d = p.d, *const h = p.h;
   const int64_t out_h = p.out_h, out_w = p.out_w, pitch = p.pitch, divisor = p.divisor;
   const bool count_pad = p.count_pad;
@@ -182,6 +191,7 @@ __attribute__((noinline)) void finish_batch(const PoolPlanes<T>& p, int64_t begi
       finish_row<Op, stride, fixed>(columns, row, y, share);
     if (++oh == out_h) oh = 0, ++od;
   }
+  return false;
 }
 
 // f(stride, unrolled taps) with the two as types.
@@ -205,14 +215,33 @@ FASTCONV_INLINE auto with_columns(const PoolPlanes<T>& p, const F& f) {
                          : f(Constant<0>{}, Constant<0>{});
 }
 
-template <class Op, class T>
-void pool_planes(const PoolPlanes<T>& p) {
-  const auto finish = with_columns(p, [](auto stride, auto fixed) { return &finish_batch<Op, stride.get, fixed.get, T>; });
+// join(p, begin, end) and finish(p, results, begin, end) for the rows of each batch; true if any finish returned true.
+template <class T, class Join, class Finish>
+FASTCONV_INLINE bool for_batches(const PoolPlanes<T>& p, const Join& join, const Finish& finish) {
+  const int64_t cols = p.col_end - p.col_begin, reach = p.col_begin + (cols + kLanes<T> - 1) / kLanes<T> * kLanes<T>;
+  bool any = false;
   for (int64_t begin = p.row_begin; begin < p.row_end; begin += p.batch) {
     const int64_t end = begin + p.batch < p.row_end ? begin + p.batch : p.row_end;
-    join_batch<Op>(p, begin, end);
-    finish(p, begin, end);
+    join(p, begin, end);
+    int64_t whole = end;  // rows before it may write whole vectors
+    while (whole > begin && p.y + (whole - 1) * p.out_w + reach > p.y_end) --whole;
+    if (whole > begin)
+      any |= finish(p, {p.y + begin * p.out_w, p.index ? p.index + begin * p.out_w : nullptr, 0}, begin, whole);
+    for (int64_t r = whole; r < end; ++r) {
+      any |= finish(p, {p.spare - p.col_begin, p.index ? p.spare_index - p.col_begin : nullptr, r - begin}, r, r + 1);
+      const int64_t at = r * p.out_w + p.col_begin;
+      for (int64_t i = 0; i < cols; ++i) p.y[at + i] = p.spare[i];
+      if (p.index)
+        for (int64_t i = 0; i < cols; ++i) p.index[at + i] = p.spare_index[i];
+    }
   }
+  return any;
+}
+
+template <class Op, class T>
+void pool_planes(const PoolPlanes<T>& p) {
+  for_batches(p, join_batch<Op, T>,
+              with_columns(p, [](auto stride, auto fixed) { return &finish_batch<Op, stride.get, fixed.get, T>; }));
 }
 
 template <class T>

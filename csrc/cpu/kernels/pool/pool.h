@@ -16,8 +16,9 @@
 // A window without a single tap gives -inf, and an index that means nothing.
 //
 // Preconditions: x[.., x_end) may be read and y[.., y_end), index[.., ditto) be written, whole vectors at a time:
-// results are written in order, and what a vector holds beyond its row is written over by the next row, or stops
-// short of y_end. x, y and the rows overlap nowhere. Alignment is not required.
+// results are written in order, and what a vector holds beyond its row is written over by the next row. Rows whose last
+// vector would go beyond y_end are made in `spare` and copied. x, y and the scratch overlap nowhere; alignment is not
+// required.
 #pragma once
 
 #include <stdint.h>
@@ -54,6 +55,8 @@ struct PoolPlanes {
   T* rows;
   Place<T>* places;
   int64_t pitch, batch;
+  T* spare;  // col_end - col_begin results and kPoolSlack; spare_index, if there are indices, as well
+  int64_t* spare_index;
   // averages
   const T* extents;
   int64_t divisor;  // divisor_override, or 0: the product of the extents (or of the taps) of d and h
@@ -71,6 +74,8 @@ struct PoolPixels {
   const Window* w;
   int64_t out_w, in_h, in_w, channels;
   int64_t step_d, step_h, step_w;
+  T* spare;  // out_w * channels results and kPoolSlack; spare_index as well
+  int64_t* spare_index;
   const T* extents;
   T divisor;
 };
