@@ -17,6 +17,15 @@ namespace py = pybind11;
 
 inline Shape shape_of(const py::array& array) { return Shape(array.shape(), array.shape() + array.ndim()); }
 
+// The array itself where it is C-contiguous, aligned and in native byte order, and otherwise a copy that is.
+inline py::array plain(py::array array, const char* type) {
+  constexpr char kNativeOrder = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? '<' : '>';
+  constexpr int kPlain = int{py::array::c_style} | int{py::detail::npy_api::NPY_ARRAY_ALIGNED_};
+  const char order = array.dtype().byteorder();
+  if ((array.flags() & kPlain) == kPlain && (order == '=' || order == '|' || order == kNativeOrder)) return array;
+  return py::module_::import("numpy").attr("require")(array, type, py::make_tuple("C", "A"));
+}
+
 class Argument {
  public:
   Argument(py::handle object, const char* name) : name_(name) {
@@ -39,21 +48,35 @@ class Argument {
   }
 
   TensorView view() {
-    constexpr int kPlain = int{py::array::c_style} | int{py::detail::npy_api::NPY_ARRAY_ALIGNED_};
-    const char order = array_.dtype().byteorder();
-    const bool native = order == '=' || order == '|' || order == kNativeOrder;
-    if ((array_.flags() & kPlain) != kPlain || !native) {
-      const char* const type = dtype_ == DType::float32 ? "=f4" : "=f8";
-      array_ = py::module_::import("numpy").attr("require")(array_, type, py::make_tuple("C", "A"));
-    }
+    array_ = plain(std::move(array_), dtype_ == DType::float32 ? "=f4" : "=f8");
     return {const_cast<void*>(array_.data()), dtype_, shape()};
   }
 
  private:
-  static constexpr char kNativeOrder = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? '<' : '>';
   py::array array_;
   const char* name_;
   DType dtype_;
+};
+
+// Indices: int64, as the poolings return them.
+class IndexArgument {
+ public:
+  IndexArgument(py::handle object, const char* name) {
+    if (!py::isinstance<py::array>(object))
+      throw InvalidType(cat(name, " is ", Py_TYPE(object.ptr())->tp_name, ": expected a NumPy array"));
+    array_ = py::reinterpret_borrow<py::array>(object);
+    const py::dtype type = array_.dtype();
+    if (type.kind() != 'i' || type.itemsize() != 8)
+      throw InvalidType(cat(name, " has dtype ", std::string(py::str(type)), ": expected int64"));
+  }
+  Shape shape() const { return shape_of(array_); }
+  const int64_t* view() {
+    array_ = plain(std::move(array_), "=i8");
+    return static_cast<const int64_t*>(array_.data());
+  }
+
+ private:
+  py::array array_;
 };
 
 // The array a call returns: a fresh one, or the caller's `out` once it is known to be fit and to overlap no input.

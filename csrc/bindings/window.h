@@ -42,7 +42,7 @@ inline ConvSpec spec_from(const Window& window, const char* op, Direction direct
   if (py::isinstance<py::str>(window.padding)) {
     const auto mode = window.padding.cast<std::string>();
     if (mode != "same" && mode != "valid")
-      throw InvalidArgument(cat("padding='", mode, "': expected numbers, 'same' or 'valid'"));
+      throw InvalidArgument(cat("padding=", quoted(mode), ": expected numbers, 'same' or 'valid'"));
     spec.pad_mode = mode == "same" ? PadMode::same : PadMode::valid;
   } else {
     spec.padding = window.padding.cast<std::vector<std::array<int64_t, 2>>>();

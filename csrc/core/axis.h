@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "error.h"
+#include "window.h"
 
 namespace fastconv {
 
@@ -73,6 +74,27 @@ inline int64_t infer_out(const Axis& axis, bool ceil_mode = false) {
   int64_t out = room / axis.stride + 1;
   if (ceil_mode && room % axis.stride != 0 && out * axis.stride < axis.in + axis.pad_lo) ++out;
   return out;
+}
+
+// Pooling window `o`. The padding counts for an average, what ceil_mode hangs over the padding does not.
+inline Window window_at(const Axis& axis, int64_t o) {
+  const int64_t start = o * axis.stride - axis.pad_lo, reach = start + axis.window();
+  const int64_t first = start < 0 ? start + (-start + axis.dilation - 1) / axis.dilation * axis.dilation : start;
+  const int64_t end = reach < axis.in ? reach : axis.in, padded_end = axis.in + axis.pad_hi;
+  const int64_t taps = first < end ? (end - first - 1) / axis.dilation + 1 : 0;
+  return {first, taps, (reach < padded_end ? reach : padded_end) - start};
+}
+
+// Adaptive pooling: window `o` of `out` is [floor(o * in / out), ceil((o + 1) * in / out)).
+inline Window adaptive_window(int64_t in, int64_t out, int64_t o) {
+  const int64_t first = o * in / out, end = ((o + 1) * in + out - 1) / out;
+  return {first, end - first, end - first};
+}
+
+// Max unpooling: the size that a pooling with this axis came from, if no input was left over.
+inline int64_t infer_unpooled(const Axis& axis) {
+  const int64_t steps = checked_mul(axis.out - 1, axis.stride, "(size - 1) * stride");
+  return checked_add(steps, axis.kernel, "unpooled size") - axis.pad_lo - axis.pad_hi;
 }
 
 // Transposed convolution: the size that a convolution with this axis turns into `out`.

@@ -1,5 +1,7 @@
 #include "problem.h"
 
+#include "checks.h"
+
 namespace fastconv {
 
 const char* name_of(Direction direction) {
@@ -35,67 +37,9 @@ Activation activation_from(const std::string& name) {
 
 namespace {
 
-// Collects the checks of one call so that every message starts with the operation and names the argument.
-struct Checker {
+struct Checker : Checks {
+  explicit Checker(const ConvSpec& s) : Checks{s.op, s.spatial, s.dtype, s.layout}, spec(s) {}
   const ConvSpec& spec;
-
-  template <class... Parts>
-  [[noreturn]] void fail(const Parts&... parts) const {
-    throw InvalidArgument(cat(spec.op, ": ", parts...));
-  }
-
-  // Channel and spatial extents of an activation array, whatever its layout; batch is 1 for an unbatched one.
-  struct Extents {
-    int64_t batch, channels;
-    std::array<int64_t, 3> space;
-    bool unbatched;
-  };
-
-  Extents extents(const Shape& shape, const char* name) const {
-    const size_t spatial = spec.spatial, rank = shape.size();
-    if (rank != spatial + 1 && rank != spatial + 2)
-      fail(name, " has shape ", shape_text(shape), ": expected ", spatial + 2, " axes (batched) or ", spatial + 1,
-           " (unbatched)");
-    Extents e{1, 0, {1, 1, 1}, rank == spatial + 1};
-    const size_t first = e.unbatched ? 0 : 1;
-    if (!e.unbatched) e.batch = shape[0];
-    const bool last = spec.layout == Layout::nhwc;
-    e.channels = shape[last ? rank - 1 : first];
-    for (size_t i = 0; i < spatial; ++i) e.space[3 - spatial + i] = shape[first + (last ? 0 : 1) + i];
-    if (e.batch < 0) fail(name, " has shape ", shape_text(shape), ": expected a batch size of 0 or more");
-    if (e.channels < 1) fail(name, " has shape ", shape_text(shape), ": expected at least 1 channel");
-    for (int64_t extent : e.space)
-      if (extent < 1) fail(name, " has shape ", shape_text(shape), ": expected spatial sizes of at least 1");
-    byte_count(shape, name);
-    return e;
-  }
-
-  void byte_count(const Shape& shape, const char* name) const {
-    int64_t bytes = size_of(spec.dtype);
-    // An axis of 0 must not hide that the other extents overflow.
-    for (int64_t extent : shape) bytes = checked_mul(bytes, extent > 0 ? extent : 1, name);
-  }
-
-  int64_t per_axis(const Shape& values, int axis, const char* name, int64_t least) const {
-    if (values.size() != 1 && values.size() != static_cast<size_t>(spec.spatial))
-      fail(name, "=", shape_text(values), ": expected 1 or ", spec.spatial, " numbers");
-    const int64_t value = values.size() == 1 ? values[0] : values[axis];
-    if (value < least) fail(name, "=", value, ": expected at least ", least);
-    if (value > kMaxExtent) fail("size overflow: ", name, "=", value, " is beyond 2^60");
-    return value;
-  }
-
-  std::array<int64_t, 2> pads(int axis) const {
-    const auto& p = spec.padding;
-    if (p.size() != 1 && p.size() != static_cast<size_t>(spec.spatial))
-      fail("padding has ", p.size(), " entries: expected 1 or ", spec.spatial);
-    const auto pair = p.size() == 1 ? p[0] : p[axis];
-    for (int64_t value : pair) {
-      if (value < 0) fail("padding=", value, ": expected at least 0");
-      if (value > kMaxExtent) fail("size overflow: padding=", value, " is beyond 2^60");
-    }
-    return pair;
-  }
 };
 
 void set_channels(ConvProblem& p, const Checker& check) {
@@ -132,7 +76,7 @@ void set_axis(Axis& axis, int i, const Checker& check) {
   const ConvSpec& spec = check.spec;
   axis.stride = check.per_axis(spec.stride, i, "stride", 1);
   axis.dilation = check.per_axis(spec.dilation, i, "dilation", 1);
-  const auto [lo, hi] = check.pads(i);
+  const auto [lo, hi] = check.pads(spec.padding, i);
   if (spec.pad_mode == PadMode::explicit_pads) {
     axis.pad_lo = lo;
     axis.pad_hi = hi;
@@ -209,19 +153,12 @@ double ConvProblem::flops() const {
          static_cast<double>(taps()) * static_cast<double>(out_pixels());
 }
 
-namespace {
-Shape activation_shape(const ConvProblem& p, int64_t channels, int64_t Axis::* extent) {
-  Shape shape;
-  if (!p.unbatched) shape.push_back(p.batch);
-  if (p.layout == Layout::nchw) shape.push_back(channels);
-  for (int i = 3 - p.spatial; i < 3; ++i) shape.push_back(p.axes[i].*extent);
-  if (p.layout == Layout::nhwc) shape.push_back(channels);
-  return shape;
+Shape ConvProblem::x_shape() const {
+  return arranged(layout, unbatched, batch, in_c, spatial, {d().in, h().in, w().in});
 }
-}  // namespace
-
-Shape ConvProblem::x_shape() const { return activation_shape(*this, in_c, &Axis::in); }
-Shape ConvProblem::y_shape() const { return activation_shape(*this, out_c, &Axis::out); }
+Shape ConvProblem::y_shape() const {
+  return arranged(layout, unbatched, batch, out_c, spatial, {d().out, h().out, w().out});
+}
 
 Shape ConvProblem::w_shape() const {
   Shape shape{out_c, in_c_group()};

@@ -116,3 +116,28 @@ def array(name: str, value: Any) -> np.ndarray:
     if isinstance(value, (list, tuple)) and (converted.dtype.kind in "iu" or converted.dtype == np.float64):
         converted = converted.astype(np.float32)
     return converted
+
+
+def flag(name: str, value: Any) -> bool:
+    """Return a bool; a number or a string is a TypeError, since it may have slipped in from another argument."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}={value!r}: expected True or False, got {type(value).__name__}")
+    return bool(value)
+
+
+def sizes(name: str, value: Any) -> tuple[int | None, ...]:
+    """Return one size for all axes or one per axis, None standing for the size of the input."""
+    if value is None:
+        raise TypeError(f"{name}=None: expected an integer or a sequence of integers and None")
+    if isinstance(value, (tuple, list)) and any(item is None for item in value):
+        if len(value) > 64:
+            raise ValueError(f"{name} has {len(value)} entries: expected at most 64")
+        return tuple(None if item is None else integer(name, item) for item in value)
+    return integers(name, value)
+
+
+def given_pairs(value: Any) -> bool:
+    """Whether padding was spelled as (low, high) pairs."""
+    if isinstance(value, np.ndarray):
+        return value.ndim > 1
+    return isinstance(value, (tuple, list)) and any(isinstance(item, (tuple, list, np.ndarray)) for item in value)

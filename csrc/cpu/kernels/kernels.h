@@ -7,6 +7,7 @@
 #include "dot/dot.h"
 #include "gemm/gemm.h"
 #include "pack/pack.h"
+#include "pool/pool.h"
 
 namespace fastconv {
 
@@ -15,6 +16,7 @@ struct Kernels {
   const PackKernels& pack;
   const DotKernels& dot;
   const DepthwiseKernels& depthwise;
+  const PoolKernels& pool;
 };
 
 const Kernels& kernels_for(Isa isa);
