@@ -3,9 +3,15 @@
 Every function has the name, the argument order and the numerics of its namesake in ``torch.nn.functional``.
 """
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
 from . import grad
 from ._version import __version__
 from .conv import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
+from .functional import flatten, linear, log_softmax, relu, softmax
+from .matrix import conv2d_matrix
+from .padding import pad
 from .pool import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -24,6 +30,12 @@ from .pool import (
     max_unpool3d,
 )
 
+# What a user of the functions alone does not need is imported when it is first asked for.
+_ON_DEMAND = ("nn", "optim", "viz")
+
+if _TYPE_CHECKING:
+    from . import nn, optim, viz
+
 __all__ = [
     "__version__",
     "adaptive_avg_pool1d",
@@ -37,15 +49,37 @@ __all__ = [
     "avg_pool3d",
     "conv1d",
     "conv2d",
+    "conv2d_matrix",
     "conv3d",
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "flatten",
     "grad",
+    "linear",
+    "log_softmax",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
     "max_unpool1d",
     "max_unpool2d",
     "max_unpool3d",
+    "nn",
+    "optim",
+    "pad",
+    "relu",
+    "softmax",
+    "viz",
 ]
+
+
+def __getattr__(name: str) -> _Any:
+    if name in _ON_DEMAND:
+        from importlib import import_module
+
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_ON_DEMAND})
