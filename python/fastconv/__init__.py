@@ -31,10 +31,10 @@ from .pool import (
 )
 
 # What a user of the functions alone does not need is imported when it is first asked for.
-_ON_DEMAND = ("nn", "optim", "viz")
+_ON_DEMAND = ("datasets", "nn", "optim", "viz")
 
 if _TYPE_CHECKING:
-    from . import nn, optim, viz
+    from . import datasets, nn, optim, viz
 
 __all__ = [
     "__version__",
@@ -54,6 +54,7 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "datasets",
     "flatten",
     "grad",
     "linear",
