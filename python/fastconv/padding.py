@@ -53,7 +53,7 @@ def pad(x: Any, pad: Any, mode: str = "constant", value: float | None = None) ->
     array([[3., 2., 1., 2., 3., 2.]])
     """
     array = arg.array("x", x)
-    numbers = arg.shape("pad", pad)
+    numbers = () if isinstance(pad, (tuple, list)) and not pad else arg.shape("pad", pad)
     if arg.text("mode", mode) not in MODES:
         raise ValueError(f"mode={mode!r}: expected one of {', '.join(MODES)}")
     if len(numbers) % 2 or len(numbers) > 2 * array.ndim:
@@ -109,18 +109,24 @@ def pad_axes_gradient(grad_output: np.ndarray, input_size: tuple[int, ...], pads
 
 def source(size: int, before: int, after: int, mode: str) -> np.ndarray:
     """Index in the image of every pixel of the padded axis."""
-    index = np.pad(np.arange(size), (max(before, 0), max(after, 0)), _NUMPY_MODES[mode])  # type: ignore[call-overload]
-    kept: np.ndarray = index[max(-before, 0) : len(index) - max(-after, 0)]
-    return kept
+    lost = slice(max(-before, 0), size - max(-after, 0))
+    index = np.arange(size)
+    if mode == "circular":
+        index = index[lost]  # torch takes away first and closes the circle of what is left
+    index = np.pad(index, (max(before, 0), max(after, 0)), _NUMPY_MODES[mode])  # type: ignore[call-overload]
+    if mode != "circular":
+        index = index[max(-before, 0) : len(index) - max(-after, 0)]
+    return index
 
 
 def _check(shape: tuple[int, ...], axis: int, before: int, after: int, mode: str) -> None:
     size = shape[axis]
-    most = {"reflect": size - 1, "circular": size}.get(mode, 2**62)
+    most = {"reflect": size - 1, "circular": size + min(before, 0) + min(after, 0)}.get(mode, 2**62)
     if max(before, after) > most:
         raise ValueError(f"pad=({before}, {after}) of axis {axis} of an array of shape {shape}: expected at most "
                          f"{most} with mode={mode!r}")  # fmt: skip
     if mode == "replicate" and size == 0 and (before > 0 or after > 0):
         raise ValueError(f"pad=({before}, {after}) of axis {axis} of an array of shape {shape}: there is no pixel to repeat")
-    if size + before + after < 0 or (size + before + after == 0 and mode != "constant"):
+    left = size - max(-before, 0) - max(-after, 0)
+    if left < 0 or (mode != "constant" and (left == 0 or size + before + after == 0)):
         raise ValueError(f"pad=({before}, {after}) of axis {axis} of an array of shape {shape}: nothing is left")

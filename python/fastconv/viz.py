@@ -76,12 +76,11 @@ def show_filters(weight: Any, *, channel: int = 0, columns: int | None = None, a
         raise ValueError(f"weight has shape {filters.shape}: expected (out_channels, in_channels, height, width)")
     if not 0 <= channel < filters.shape[1]:
         raise ValueError(f"channel={channel}: expected 0 to {filters.shape[1] - 1}")
-    most = float(np.abs(filters[:, channel]).max()) or 1.0
-    return _show(mosaic(filters[:, channel], columns), ax, cmap="RdBu_r", vmin=-most, vmax=most)
+    return _show_signed(mosaic(filters[:, channel], columns), ax)
 
 
 def show_feature_maps(maps: Any, *, columns: int | None = None, ax: Any = None) -> Any:
-    """Draw the feature maps of one image on one scale of grey, bright where a filter answers strongly.
+    """Draw the feature maps of one image on one scale: red where a filter answers, blue where it finds the opposite.
 
     Parameters
     ----------
@@ -101,8 +100,9 @@ def show_feature_maps(maps: Any, *, columns: int | None = None, ax: Any = None) 
     ValueError
         `maps` has not three axes.
     """
+    # The gap grows with the maps, so that it is seen beside them.
     picture = mosaic(maps, columns, gap=max(1, arg.array("maps", maps).shape[-1] // 12))
-    return _show(picture, ax, cmap="magma")
+    return _show_signed(picture, ax)
 
 
 def show_answer(image: Any, answer: int, label: int | None = None, *, ax: Any = None) -> Any:
@@ -142,6 +142,17 @@ def show_answer(image: Any, answer: int, label: int | None = None, *, ax: Any = 
     ax.set_frame_on(True)
     for spine in ax.spines.values():
         spine.set(color=RIGHT if right else WRONG, linewidth=1.0 if right else 2.5)
+    return ax
+
+
+def _show_signed(picture: np.ndarray, ax: Any) -> Any:
+    """Zero is white, and the gaps are grey."""
+    most = float(np.nanmax(np.abs(picture))) or 1.0
+    ax = _show(picture, ax, cmap="RdBu_r", vmin=-most, vmax=most)
+    ax.set_facecolor("#d0d0d0")
+    ax.set_frame_on(True)
+    for spine in ax.spines.values():
+        spine.set(color="#d0d0d0")
     return ax
 
 

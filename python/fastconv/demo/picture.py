@@ -41,12 +41,12 @@ def draw(model: nn.Sequential, images: np.ndarray, labels: np.ndarray, title: st
         raise ImportError("the picture needs matplotlib: pip install matplotlib") from None
     given = answers(model, images).argmax(1)
     chosen = _choice(labels, given)
-    figure = Figure(figsize=(13, 8.2), dpi=110, facecolor="white")
+    figure = Figure(figsize=(13, 7), dpi=110, facecolor="white")
     FigureCanvasAgg(figure)
-    top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.45))
-    top.suptitle(title, fontsize=14, y=0.97)
+    top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.22))
+    top.suptitle(title, fontsize=14, y=0.975)
     grid = top.subplots(_ROWS, _COLUMNS, squeeze=False)
-    top.subplots_adjust(left=0.02, right=0.98, top=0.80, bottom=0.03, wspace=0.15, hspace=0.35)
+    top.subplots_adjust(left=0.02, right=0.98, top=0.82, bottom=0.04, wspace=0.12, hspace=0.25)
     for ax, i in zip(grid.flat, chosen, strict=False):
         viz.show_answer(images[i], int(given[i]), int(labels[i]), ax=ax)
     for ax in list(grid.flat)[len(chosen) :]:
@@ -68,8 +68,8 @@ def _draw_layer(figure: Any, model: nn.Sequential, image: np.ndarray) -> None:
     maps = convolution(image[np.newaxis])
     pooled = pooling(maps)
     weight = convolution.weight.data
-    axes = figure.subplots(1, 4, width_ratios=(0.62, 0.8, 1, 1))
-    figure.subplots_adjust(left=0.02, right=0.98, top=0.86, bottom=0.03, wspace=0.08)
+    axes = figure.subplots(1, 4)
+    figure.subplots_adjust(left=0.02, right=0.98, top=0.84, bottom=0.03, wspace=0.06)
     axes[0].imshow(image[0], cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
     axes[0].set_xticks([])
     axes[0].set_yticks([])
@@ -78,6 +78,6 @@ def _draw_layer(figure: Any, model: nn.Sequential, image: np.ndarray) -> None:
     viz.show_feature_maps(pooled[0], ax=axes[3])
     sizes = ["x".join(map(str, array.shape[-2:])) for array in (image, weight, maps, pooled)]
     names = ("an image", f"{len(weight)} filters", "feature maps", "after max pooling")
-    notes = ("", "\nred adds, blue takes away", "\nbright: the filter answers", "\nthe strongest of each 2x2")
+    notes = ("one that was recognised", "red adds, blue takes away", "red: the filter answers", "the strongest of each 2x2")
     for ax, name, size, note in zip(axes, names, sizes, notes, strict=True):
-        ax.set_title(f"{name}, {size}{note}", fontsize=11, pad=6)
+        ax.set_title(f"{name}, {size}\n{note}", fontsize=11, pad=6)
