@@ -3,6 +3,9 @@
 Every function has the name, the argument order and the numerics of its namesake in ``torch.nn.functional``.
 """
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
 from . import grad
 from ._version import __version__
 from .conv import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
@@ -16,6 +19,9 @@ from .introspection import (
     threads,
 )
 from .plan import ConvPlan, plan_conv1d, plan_conv2d, plan_conv3d
+from .functional import flatten, linear, log_softmax, relu, softmax
+from .matrix import conv2d_matrix
+from .padding import pad
 from .pool import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -34,40 +40,69 @@ from .pool import (
     max_unpool3d,
 )
 
+# What a user of the functions alone does not need is imported when it is first asked for.
+_ON_DEMAND = ("datasets", "nn", "optim", "viz")
+
+if _TYPE_CHECKING:
+    from . import datasets, nn, optim, viz
+
 __all__ = [
     "ConvPlan",
     "Explanation",
     "__version__",
-    "algorithms",
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
     "adaptive_avg_pool3d",
     "adaptive_max_pool1d",
     "adaptive_max_pool2d",
     "adaptive_max_pool3d",
+    "algorithms",
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
     "conv1d",
     "conv2d",
+    "conv2d_matrix",
     "conv3d",
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "datasets",
     "explain",
+    "flatten",
     "get_num_threads",
     "grad",
     "is_cuda_available",
-    "plan_conv1d",
-    "plan_conv2d",
-    "plan_conv3d",
-    "set_num_threads",
-    "show_config",
-    "threads",
+    "linear",
+    "log_softmax",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
     "max_unpool1d",
     "max_unpool2d",
     "max_unpool3d",
+    "nn",
+    "optim",
+    "pad",
+    "plan_conv1d",
+    "plan_conv2d",
+    "plan_conv3d",
+    "relu",
+    "set_num_threads",
+    "show_config",
+    "softmax",
+    "threads",
+    "viz",
 ]
+
+
+def __getattr__(name: str) -> _Any:
+    if name in _ON_DEMAND:
+        from importlib import import_module
+
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_ON_DEMAND})

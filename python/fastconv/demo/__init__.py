@@ -1,0 +1,1 @@
+"""The main job: train the network of the lecture, recognise, and show what it has learned. Nothing here prints."""

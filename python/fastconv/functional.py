@@ -1,0 +1,198 @@
+"""What stands between and behind the convolutions of a network: flatten, linear, relu, softmax."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import _arguments as arg
+from .conv import conv2d
+
+
+def float_array(name: str, value: Any) -> np.ndarray:
+    """Return `value` as an array of float32 or float64; another dtype is a TypeError."""
+    array = arg.array(name, value)
+    if array.dtype.kind != "f" or array.dtype.itemsize not in (4, 8):
+        raise TypeError(f"{name} has dtype {array.dtype}: expected float32 or float64")
+    return array
+
+
+def axis(name: str, value: Any, ndim: int) -> int:
+    """Return the axis that `value`, which may count from the end, names in an array of `ndim` axes."""
+    number = arg.integer(name, value)
+    if not -max(ndim, 1) <= number < max(ndim, 1):
+        raise ValueError(f"{name}={number}: expected {-max(ndim, 1)} to {max(ndim, 1) - 1} for an array of {ndim} axes")
+    return number % max(ndim, 1)
+
+
+def flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> np.ndarray:
+    """Make one axis out of the axes `start_dim` to `end_dim`; ``torch.flatten``.
+
+    Parameters
+    ----------
+    x : ndarray
+        Any dtype. An array without axes becomes one of shape (1,).
+    start_dim, end_dim : int, default 0 and -1
+        First and last axis to join; negative ones count from the end.
+
+    Returns
+    -------
+    ndarray
+        A view of `x` where its strides allow that, otherwise a copy.
+
+    Raises
+    ------
+    ValueError
+        An axis does not exist, or `start_dim` comes after `end_dim`.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv
+    >>> fastconv.flatten(np.zeros((8, 50, 5, 5)), 1).shape
+    (8, 1250)
+    """
+    array = arg.array("x", x)
+    first, last = axis("start_dim", start_dim, array.ndim), axis("end_dim", end_dim, array.ndim)
+    if first > last:
+        raise ValueError(f"start_dim={start_dim} comes after end_dim={end_dim} for an array of {array.ndim} axes")
+    # The product instead of -1, which is ambiguous for an empty array.
+    joined = int(np.prod(array.shape[first : last + 1], dtype=np.int64))
+    return array.reshape(array.shape[:first] + (joined,) + array.shape[last + 1 :])
+
+
+def linear(
+    x: Any, weight: Any, bias: Any = None, *, activation: str | None = None, algorithm: str = "auto"
+) -> np.ndarray:
+    """Fully connected layer, ``x @ weight.T + bias``; ``torch.nn.functional.linear``.
+
+    Runs as a 1x1 convolution whose pixels are the rows of `x`, on the engine of :func:`conv2d`: bitwise equal for
+    any number of threads, which a matrix product of NumPy's BLAS does not promise.
+
+    Parameters
+    ----------
+    x : ndarray, shape (..., in_features)
+        float32 or float64.
+    weight : ndarray, shape (out_features, in_features) or (in_features,)
+        Of the dtype of `x`. With one axis the result loses its last one.
+    bias : ndarray, shape (out_features,), optional
+        Added to each row; without axes where `weight` has one.
+    activation, algorithm
+        As in :func:`conv2d`.
+
+    Returns
+    -------
+    ndarray, shape (..., out_features)
+
+    Raises
+    ------
+    ValueError
+        The shapes do not fit; the message names the argument, what came and what was expected.
+    TypeError, NotImplementedError
+        As :func:`conv2d`.
+    """
+    rows, matrix = float_array("x", x), float_array("weight", weight)
+    offset = None if bias is None else float_array("bias", bias)
+    if matrix.ndim not in (1, 2):
+        raise ValueError(f"weight has shape {matrix.shape}: expected (out_features, in_features) or (in_features,)")
+    features = matrix.shape[-1]
+    if rows.ndim == 0 or rows.shape[-1] != features:
+        raise ValueError(f"x has shape {rows.shape}: expected (..., {features}), the in_features of weight {matrix.shape}")
+    if offset is not None and offset.shape != matrix.shape[:-1]:
+        raise ValueError(f"bias has shape {offset.shape}: expected {matrix.shape[:-1]}, the out_features of weight")
+    y = conv2d(
+        rows.reshape(1, rows.size // max(features, 1), 1, features),
+        matrix.reshape(-1, features, 1, 1),
+        None if offset is None else offset.reshape(-1),
+        layout="NHWC",
+        activation=activation,
+        algorithm=algorithm,
+    ) if rows.size else _linear_of_nothing(rows, matrix)
+    return y.reshape(rows.shape[:-1] + matrix.shape[:-1])
+
+
+def _linear_of_nothing(rows: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Give the empty result; a convolution has no image without rows, and no channel count of zero."""
+    if rows.dtype != matrix.dtype:
+        raise TypeError(f"weight has dtype {matrix.dtype}: expected {rows.dtype} like x")
+    if matrix.shape[-1] == 0:
+        raise ValueError(f"weight has shape {matrix.shape}: expected in_features of at least 1")
+    return np.empty(0, rows.dtype)
+
+
+def relu(x: Any, inplace: bool = False) -> np.ndarray:
+    """Replace what is below zero by zero; ``torch.nn.functional.relu``.
+
+    Parameters
+    ----------
+    x : ndarray
+        Any real dtype; NaN stays NaN.
+    inplace : bool, default False
+        Write into `x` and return it.
+
+    Returns
+    -------
+    ndarray, shape and dtype of `x`
+    """
+    array = arg.array("x", x)
+    return np.maximum(array, array.dtype.type(0), out=array if inplace else None)
+
+
+def softmax(x: Any, dim: int | None = None) -> np.ndarray:
+    """Turn scores into probabilities, ``exp(x) / sum(exp(x))`` along `dim`; ``torch.nn.functional.softmax``.
+
+    Parameters
+    ----------
+    x : ndarray
+        float32 or float64. Sums run in this dtype, after the maximum was taken off.
+    dim : int, optional
+        Axis whose entries add up to 1. Without it, as in torch, axis 0 of an array with 0, 1 or 3 axes, else axis 1.
+
+    Returns
+    -------
+    ndarray, shape and dtype of `x`
+
+    Raises
+    ------
+    ValueError
+        The axis does not exist.
+    TypeError
+        `x` is neither float32 nor float64.
+    """
+    array, along = _scores(x, dim)
+    if array.size == 0:
+        return array.copy()
+    y = np.exp(array - array.max(along, keepdims=True))
+    y /= y.sum(along, keepdims=True)
+    return np.asarray(y).reshape(np.shape(x))
+
+
+def log_softmax(x: Any, dim: int | None = None) -> np.ndarray:
+    """Logarithm of :func:`softmax`, without its underflow; ``torch.nn.functional.log_softmax``.
+
+    Parameters
+    ----------
+    x, dim
+        As in :func:`softmax`.
+
+    Returns
+    -------
+    ndarray, shape and dtype of `x`
+
+    Raises
+    ------
+    ValueError, TypeError
+        As :func:`softmax`.
+    """
+    array, along = _scores(x, dim)
+    if array.size == 0:
+        return array.copy()
+    y = array - array.max(along, keepdims=True)
+    y -= np.log(np.exp(y).sum(along, keepdims=True))
+    return np.asarray(y).reshape(np.shape(x))
+
+
+def _scores(x: Any, dim: int | None) -> tuple[np.ndarray, int]:
+    array = float_array("x", x)
+    along = axis("dim", (0 if array.ndim in (0, 1, 3) else 1) if dim is None else dim, array.ndim)
+    return np.atleast_1d(array), along

@@ -1,0 +1,190 @@
+"""Pooling layers: no parameters, and windows that mostly do not overlap."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import _arguments as arg
+from .. import grad as gradients
+from .. import pool as functions
+from .module import Module
+
+
+class _Pool(Module):
+    """What the poolings share; `name` is the function, `_arguments` are its arguments behind x."""
+
+    name: str
+    layout: str
+    _arguments: tuple[Any, ...]
+
+    def extra_repr(self) -> str:
+        """Return the arguments to show in ``repr``."""
+        return ", ".join(map(repr, self._arguments[:2])).removesuffix(", None")
+
+
+class _MaxPool(_Pool):
+    def __init__(
+        self,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        dilation: Any = 1,
+        ceil_mode: bool = False,
+        *,
+        layout: str = "NCHW",
+    ) -> None:
+        self._arguments = (kernel_size, stride, padding, dilation, ceil_mode)
+        self.layout = layout
+
+    def forward(self, x: Any) -> np.ndarray:
+        """See :func:`fastconv.max_pool2d`."""
+        self._x = arg.array("x", x)
+        self._indices: np.ndarray | None = None
+        y: np.ndarray
+        if not self.training:
+            # Where the maxima are is written down only for a backward pass, which is not to be expected now.
+            y = getattr(functions, self.name)(self._x, *self._arguments, layout=self.layout)
+            return y
+        y, self._indices = getattr(functions, self.name)(self._x, *self._arguments, True, layout=self.layout)
+        return y
+
+    def backward(self, grad_output: np.ndarray, *, input_grad: bool = True) -> np.ndarray | None:
+        """See :meth:`Module.backward`."""
+        x = self._saved("_x")
+        if not input_grad:
+            return None
+        if self._indices is None:
+            _, self._indices = getattr(functions, self.name)(x, *self._arguments, True, layout=self.layout)
+        of_input = getattr(gradients, self.name)
+        result: np.ndarray = of_input(x.shape, grad_output, self._indices, layout=self.layout)
+        return result
+
+
+class _AvgPool(_Pool):
+    def forward(self, x: Any) -> np.ndarray:
+        """See :func:`fastconv.avg_pool2d`."""
+        image = arg.array("x", x)
+        y: np.ndarray = getattr(functions, self.name)(image, *self._arguments, layout=self.layout)
+        self._input_size = image.shape
+        return y
+
+    def backward(self, grad_output: np.ndarray, *, input_grad: bool = True) -> np.ndarray | None:
+        """See :meth:`Module.backward`."""
+        size = self._saved("_input_size")
+        if not input_grad:
+            return None
+        result: np.ndarray = getattr(gradients, self.name)(size, grad_output, *self._backward_arguments(), layout=self.layout)
+        return result
+
+    def _backward_arguments(self) -> tuple[Any, ...]:
+        return self._arguments
+
+
+class _AdaptiveAvgPool(_AvgPool):
+    def __init__(self, output_size: Any, *, layout: str = "NCHW") -> None:
+        self._arguments = (output_size,)
+        self.layout = layout
+
+    def _backward_arguments(self) -> tuple[Any, ...]:
+        return ()  # grad_output has the output size
+
+
+class MaxPool1d(_MaxPool):
+    """Maximum of each window of signals; see :class:`MaxPool2d`."""
+
+    name = "max_pool1d"
+
+
+class MaxPool2d(_MaxPool):
+    """Maximum of each window of images; ``torch.nn.MaxPool2d``.
+
+    Parameters
+    ----------
+    kernel_size, stride, padding, dilation, ceil_mode, layout
+        As in :func:`fastconv.max_pool2d`.
+    """
+
+    name = "max_pool2d"
+
+
+class MaxPool3d(_MaxPool):
+    """Maximum of each window of volumes; see :class:`MaxPool2d`."""
+
+    name = "max_pool3d"
+
+
+class AvgPool1d(_AvgPool):
+    """Average of each window of signals; see :class:`AvgPool2d`."""
+
+    name = "avg_pool1d"
+
+    def __init__(
+        self,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        *,
+        layout: str = "NCHW",
+    ) -> None:
+        self._arguments = (kernel_size, stride, padding, ceil_mode, count_include_pad)
+        self.layout = layout
+
+
+class AvgPool2d(_AvgPool):
+    """Average of each window of images; ``torch.nn.AvgPool2d``.
+
+    Parameters
+    ----------
+    kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, layout
+        As in :func:`fastconv.avg_pool2d`.
+    """
+
+    name = "avg_pool2d"
+
+    def __init__(
+        self,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+        *,
+        layout: str = "NCHW",
+    ) -> None:
+        self._arguments = (kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+        self.layout = layout
+
+
+class AvgPool3d(AvgPool2d):
+    """Average of each window of volumes; see :class:`AvgPool2d`."""
+
+    name = "avg_pool3d"
+
+
+class AdaptiveAvgPool1d(_AdaptiveAvgPool):
+    """Average of as many windows as the output is to have; see :class:`AdaptiveAvgPool2d`."""
+
+    name = "adaptive_avg_pool1d"
+
+
+class AdaptiveAvgPool2d(_AdaptiveAvgPool):
+    """Average of as many windows as the output is to have; ``torch.nn.AdaptiveAvgPool2d``.
+
+    Parameters
+    ----------
+    output_size, layout
+        As in :func:`fastconv.adaptive_avg_pool2d`.
+    """
+
+    name = "adaptive_avg_pool2d"
+
+
+class AdaptiveAvgPool3d(_AdaptiveAvgPool):
+    """Average of as many windows as the output is to have; see :class:`AdaptiveAvgPool2d`."""
+
+    name = "adaptive_avg_pool3d"
