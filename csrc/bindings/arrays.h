@@ -79,18 +79,22 @@ class IndexArgument {
   py::array array_;
 };
 
+inline py::dtype numpy_type(DType type) {
+  return type == DType::float32 ? py::dtype::of<float>() : py::dtype::of<double>();
+}
+
 // The array a call returns: a fresh one, or the caller's `out` once it is known to be fit and to overlap no input.
 class Result {
  public:
   Result(py::handle out, const Shape& shape, DType dtype, std::initializer_list<const TensorView*> inputs) {
     if (out.is_none()) {
-      array_ = py::array(dtype == DType::float32 ? py::dtype("f4") : py::dtype("f8"), shape);
+      array_ = py::array(numpy_type(dtype), shape);
       return;
     }
     if (!py::isinstance<py::array>(out))
       throw InvalidType(cat("out is ", Py_TYPE(out.ptr())->tp_name, ": expected a NumPy array"));
     array_ = py::reinterpret_borrow<py::array>(out);
-    if (!array_.dtype().is(dtype == DType::float32 ? py::dtype("f4") : py::dtype("f8")))
+    if (!array_.dtype().is(numpy_type(dtype)))
       throw InvalidType(cat("out has dtype ", std::string(py::str(array_.dtype())), ": expected ", name_of(dtype)));
     if (shape_of(array_) != shape)
       throw InvalidArgument(cat("out has shape ", shape_text(shape_of(array_)), ": expected ", shape_text(shape)));

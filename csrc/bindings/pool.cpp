@@ -9,6 +9,13 @@
 namespace fastconv::bindings {
 namespace {
 
+// A tuple of int, made by pool.py: quicker than the general conversion, which a small pooling would notice.
+Shape numbers(const py::handle& tuple) {
+  Shape values(PyTuple_GET_SIZE(tuple.ptr()));
+  for (size_t i = 0; i < values.size(); ++i) values[i] = PyLong_AsLongLong(PyTuple_GET_ITEM(tuple.ptr(), i));
+  return values;
+}
+
 // The window of a pooling, in the order in which pool.py passes it.
 PoolSpec spec_from(const py::tuple& t, const char* op, DType dtype) {
   PoolSpec spec;
@@ -22,18 +29,22 @@ PoolSpec spec_from(const py::tuple& t, const char* op, DType dtype) {
     for (const py::handle size : t[3]) spec.output_size.push_back(size.is_none() ? kSameSize : size.cast<int64_t>());
     return spec;
   }
-  spec.kernel = t[3].cast<Shape>();
-  spec.stride = t[4].cast<std::optional<Shape>>();
+  spec.kernel = numbers(t[3]);
+  if (!t[4].is_none()) spec.stride = numbers(t[4]);
   if (py::isinstance<py::str>(t[5])) {
     const auto mode = t[5].cast<std::string>();
     if (mode != "same" && mode != "valid")
       throw InvalidArgument(cat(op, ": padding='", mode, "': expected numbers, 'same' or 'valid'"));
     spec.pad_mode = mode == "same" ? PadMode::same : PadMode::valid;
   } else {
-    spec.padding = t[5].cast<std::vector<std::array<int64_t, 2>>>();
+    spec.padding.clear();
+    for (const py::handle pair : t[5]) {
+      const Shape ends = numbers(pair);
+      spec.padding.push_back({ends[0], ends[1]});
+    }
   }
   spec.pad_pairs = t[6].cast<bool>();
-  spec.dilation = t[7].cast<Shape>();
+  spec.dilation = numbers(t[7]);
   spec.ceil_mode = t[8].cast<bool>();
   spec.count_include_pad = t[9].cast<bool>();
   spec.divisor_override = t[10].cast<std::optional<int64_t>>();

@@ -35,10 +35,8 @@ from .pool import (
     max_pool1d,
     max_pool2d,
     max_pool3d,
-    max_unpool1d,
-    max_unpool2d,
-    max_unpool3d,
 )
+from .unpool import max_unpool1d, max_unpool2d, max_unpool3d
 
 # What a user of the functions alone does not need is imported when it is first asked for.
 _ON_DEMAND = ("datasets", "nn", "optim", "viz")
