@@ -120,7 +120,7 @@ def summary(model: Module, input_size: Any) -> Summary:
         for name, module in modules:
             if isinstance(module, Sequential):
                 module.fuses = False  # a layer that another one computes on its way would not be seen
-            elif not any(module.children()):
+            elif "forward" not in vars(module) and not any(module.children()):
                 vars(module)["forward"] = _Recorder(name, module, rows)
         model(np.zeros((1, *size), dtype))
     finally:
