@@ -202,7 +202,7 @@ def test_matrix_does_what_the_convolution_does(window: dict[str, Any], dtype: An
 
 
 @pytest.mark.parametrize(("weight", "size", "more", "message"), [
-    ((2, 1, 3, 3), (6, 6), {}, "expected three numbers"), ((2, 3, 3), (1, 6, 6), {}, "weight has shape"),
+    ((2, 1, 3, 3), (6,), {}, "expected .height, width."), ((2, 3, 3), (1, 6, 6), {}, "weight has shape"),
     ((2, 1, 3, 3), (1, 6, 6), {"groups": 3}, "groups=3"), ((2, 1, 3, 3), (1, 0, 6), {}, "at least 1"),
     ((2, 1, 3, 3), (1, 2, 2), {}, "kernel"), ((2, 1, 3, 3), (2, 6, 6), {}, "channels"),
 ])  # fmt: skip

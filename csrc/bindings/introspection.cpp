@@ -54,6 +54,7 @@ void register_introspection(py::module_& m) {
   m.def("get_num_threads", &get_num_threads);
   m.def("set_num_threads", &checked_set_num_threads, py::arg("threads"));
   m.def("hold_isa", &hold_isa, py::arg("isa_name"));
+  m.def("hold_serial_cycles", &hold_serial_cycles, py::arg("cycles"));
 }
 
 }  // namespace fastconv::bindings

@@ -1,6 +1,7 @@
 #include "plan.h"
 
 #include <algorithm>
+#include <atomic>
 #include <algorithm>
 #include <list>
 #include <mutex>
@@ -22,6 +23,10 @@ double cost_of(const CpuAlgorithm& row, ConvProblem problem, const Machine& mach
   return row.cost(problem, machine, 1);
 }
 
+// A parallel region costs about 3 us on a waiting pool, 12000 cycles; two threads gain from four times that on.
+constexpr double kSerialCycles = 50000;
+std::atomic<double> serial_cycles{kSerialCycles};
+
 std::string known_names() {
   std::string names = "'auto', 'exact'";
   for (const CpuAlgorithm& row : algorithms()) names += cat(", '", row.name, "'");
@@ -32,7 +37,7 @@ ConvPlan prepared(const CpuAlgorithm& row, const ConvProblem& problem, const Mac
   ConvPlan plan;
   plan.problem = problem;
   plan.machine = machine;
-  plan.threads = threads;
+  plan.threads = cost_of(row, problem, machine, "auto") < serial_cycles.load(std::memory_order_relaxed) ? 1 : threads;
   plan.algorithm = &row;
   plan.gathers = make_gathers(problem);
   row.prepare(plan);
@@ -73,6 +78,8 @@ ConvPlan make_plan(const ConvProblem& problem, const Machine& machine, int threa
   throw Unsupported(cat("algorithm='", forced, "' cannot do ", problem.to_string(), reasons));
 }
 
+void hold_serial_cycles(double cycles) { serial_cycles.store(cycles < 0 ? kSerialCycles : cycles); }
+
 std::vector<Candidate> explain(const ConvProblem& problem, const Machine& machine, int threads,
                                const std::string& forced) {
   const CpuAlgorithm* chosen = make_plan(problem, machine, threads, forced).algorithm;
@@ -101,6 +108,7 @@ struct PlanCache {
     ConvProblem problem;
     Isa isa;
     int threads;
+    double serial;
     std::string forced;
     size_t hash;
     std::shared_ptr<const ConvPlan> plan;
@@ -120,10 +128,12 @@ std::shared_ptr<const ConvPlan> cached_plan(const ConvProblem& problem, const Ma
                                             const std::string& forced) {
   PlanCache& cache = plan_cache();
   const size_t hash = problem.hash();
+  const double serial = serial_cycles.load(std::memory_order_relaxed);
   {
     const std::lock_guard lock(cache.mutex);
     for (auto entry = cache.entries.begin(); entry != cache.entries.end(); ++entry)
-      if (entry->hash == hash && entry->threads == threads && entry->isa == machine.isa && entry->forced == forced &&
+      if (entry->hash == hash && entry->threads == threads && entry->isa == machine.isa && entry->serial == serial &&
+          entry->forced == forced &&
           entry->problem == problem) {
         cache.entries.splice(cache.entries.begin(), cache.entries, entry);
         return entry->plan;
@@ -131,7 +141,7 @@ std::shared_ptr<const ConvPlan> cached_plan(const ConvProblem& problem, const Ma
   }
   auto plan = std::make_shared<const ConvPlan>(make_plan(problem, machine, threads, forced));
   const std::lock_guard lock(cache.mutex);
-  cache.entries.push_front({problem, machine.isa, threads, forced, hash, plan});
+  cache.entries.push_front({problem, machine.isa, threads, serial, forced, hash, plan});
   if (cache.entries.size() > kCachedPlans) cache.entries.pop_back();
   return plan;
 }

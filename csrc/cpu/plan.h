@@ -35,6 +35,10 @@ std::span<const CpuAlgorithm> algorithms();
 // throws InvalidArgument for an unknown name and Unsupported, with each reason, where nothing fits.
 ConvPlan make_plan(const ConvProblem& problem, const Machine& machine, int threads, const std::string& forced);
 
+// Plans estimated below this many cycles run on one thread; negative: back to the default. For tests, which set 0 so
+// that small problems meet several threads.
+void hold_serial_cycles(double cycles);
+
 // make_plan, kept for the next call: at most kCachedPlans, the least recently used goes first.
 std::shared_ptr<const ConvPlan> cached_plan(const ConvProblem& problem, const Machine& machine, int threads,
                                             const std::string& forced);

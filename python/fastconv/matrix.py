@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -30,8 +31,8 @@ def conv2d_matrix(
     ----------
     weight : ndarray, shape (out_channels, C / groups, kernel_height, kernel_width)
         float32 or float64.
-    input_size : (int, int, int)
-        C, H and W of the image.
+    input_size : (int, int) or (int, int, int)
+        H and W of the image, or C, H and W.
     stride, padding, dilation, groups
         As in :func:`fastconv.conv2d`.
     sparse : bool, default False
@@ -60,10 +61,12 @@ def conv2d_matrix(
     """
     filters = float_array("weight", weight)
     size = arg.shape("input_size", input_size)
-    if len(size) != 3:
-        raise ValueError(f"input_size={tuple(size)}: expected three numbers, (channels, height, width)")
     if filters.ndim != 4 or 0 in filters.shape:
         raise ValueError(f"weight has shape {filters.shape}: expected (out_channels, in_channels / groups, height, width)")
+    if len(size) == 2:
+        size = (filters.shape[1] * arg.integer("groups", groups), *size)
+    if len(size) != 3:
+        raise ValueError(f"input_size={size}: expected (height, width) or (channels, height, width)")
     if min(size) < 1:
         raise ValueError(f"input_size={size}: expected numbers of at least 1")
     out_c, group_in_c = filters.shape[:2]
@@ -74,7 +77,7 @@ def conv2d_matrix(
     # sees at each place. Numbers start at 1, because 0 is the padding; float64 holds them exactly.
     taps = group_in_c * filters.shape[2] * filters.shape[3]
     finders = np.tile(np.eye(taps).reshape(taps, *filters.shape[1:]), (count, 1, 1, 1))
-    pixels = np.arange(1.0, np.prod(size) + 1).reshape(size)
+    pixels = np.arange(1.0, math.prod(size) + 1).reshape(size)
     seen = conv2d(pixels, finders, None, stride, padding, dilation, groups, algorithm="exact")
     places = seen.shape[1] * seen.shape[2]
     columns = seen.reshape(count, 1, taps, places).astype(np.int64) - 1
@@ -83,7 +86,7 @@ def conv2d_matrix(
     met = columns >= 0
     values = np.broadcast_to(filters.reshape(out_c, taps, 1), columns.shape)[met]
     where = (np.broadcast_to(rows, columns.shape)[met], columns[met])
-    shape = (out_c * places, int(np.prod(size)))
+    shape = (out_c * places, math.prod(size))
     if sparse:
         return _sparse(values, where, shape)
     matrix = np.zeros(shape, filters.dtype)
