@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,14 +16,6 @@ from . import pool_oracle as oracle
 ISAS: list[str] = _core.config()["isas_available"]
 DTYPES = (np.float32, np.float64)
 LAYOUTS = ("NCHW", "NHWC")
-
-
-@pytest.fixture(autouse=True)
-def _engine_as_found() -> Iterator[None]:
-    threads = _core.get_num_threads()
-    yield
-    _core.hold_isa("")
-    _core.set_num_threads(threads)
 
 
 @dataclass(frozen=True)

@@ -137,8 +137,8 @@ PlaceSpec unpool_spec(const char* op, const py::tuple& window, DType dtype, cons
   return spec;
 }
 
-py::array max_unpool(const std::string& op, const py::object& input, const py::object& indices,
-                     const py::tuple& window, const py::object& out) {
+py::array max_unpool(const std::string& op, const py::object& input, const py::object& indices, const py::tuple& window,
+                     const py::object& out) {
   Argument x(input, "x");
   IndexArgument index(indices, "indices");
   PlaceSpec spec = unpool_spec(op.c_str(), window, x.dtype(), index);

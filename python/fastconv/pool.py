@@ -182,7 +182,7 @@ def avg_pool2d(
         As in :func:`max_pool2d`, with zeros for padding.
     count_include_pad : bool
         Divide by the elements of the window in the input and its padding, or by those in the input alone. What
-        `ceil_mode` hangs over the padding never counts, and with ``padding="same"`` no padding does (TensorFlow's rule).
+        `ceil_mode` hangs over the padding never counts, and with ``padding="same"`` no padding does (TensorFlow).
     divisor_override : int, optional
         Divide by this number instead.
 
@@ -295,7 +295,7 @@ def adaptive_avg_pool1d(
     layout: str = "NCHW",
     out: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Average of windows that give `output_size`; x has shape (N, C, L) or (C, L); see :func:`adaptive_max_pool2d`."""
+    """Average of windows that give `output_size`; see :func:`adaptive_avg_pool2d`."""
     shared = adaptive_window(True, 1, output_size, layout)
     result: np.ndarray = _pool("adaptive_avg_pool1d", x, shared, False, out)
     return result
@@ -328,7 +328,7 @@ def adaptive_avg_pool3d(
     layout: str = "NCHW",
     out: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Average of windows that give `output_size`; x has shape (N, C, D, H, W) or (C, D, H, W); see :func:`adaptive_max_pool2d`."""
+    """Average of windows that give `output_size`; see :func:`adaptive_avg_pool2d`."""
     shared = adaptive_window(True, 3, output_size, layout)
     result: np.ndarray = _pool("adaptive_avg_pool3d", x, shared, False, out)
     return result

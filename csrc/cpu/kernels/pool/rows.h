@@ -2,7 +2,8 @@
 //
 //   contiguous:  four accumulators, so that four joins are under way; the rest of less than a vector is read with the
 //                end of the array, lanes that were counted already being neutral
-//   correlate:   one accumulator per vector of results; src is a padded row of the caller's, read whole vectors at a time
+//   correlate:   one accumulator per vector of results; src is a padded row of the caller's, read whole vectors at a
+//   time
 #pragma once
 
 #include "lanes.h"
