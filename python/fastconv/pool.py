@@ -26,15 +26,16 @@ def window(
     layout: Any,
 ) -> tuple[Any, ...]:
     """Collect what describes a pooling's windows, in the order in which ``_core`` reads it."""
+    # What is an int already goes as it is: for a small image the conversions would take longer than the pooling.
     return (
         average,
         spatial,
         arg.text("layout", layout),
-        arg.integers("kernel_size", kernel_size),
-        None if stride is None else arg.integers("stride", stride),
-        arg.padding(padding),
-        arg.given_pairs(padding),
-        arg.integers("dilation", dilation),
+        kernel_size if type(kernel_size) is int else arg.integers("kernel_size", kernel_size),
+        stride if stride is None or type(stride) is int else arg.integers("stride", stride),
+        padding if type(padding) is int else arg.padding(padding),
+        type(padding) is not int and arg.given_pairs(padding),
+        dilation if type(dilation) is int else arg.integers("dilation", dilation),
         arg.flag("ceil_mode", ceil_mode),
         arg.flag("count_include_pad", count_include_pad),
         None if divisor_override is None else arg.integer("divisor_override", divisor_override),
