@@ -93,8 +93,9 @@ struct PoolKernel {
   void (*average_planes)(const PoolPlanes<T>&);
   void (*max_pixels)(const PoolPixels<T>&);
   void (*average_pixels)(const PoolPixels<T>&);
-  T (*max)(const T* x, int64_t count);  // of a contiguous plane
-  T (*sum)(const T* x, int64_t count);
+  // y[i] = the maximum or sum of the plane x[i * pixels .. (i + 1) * pixels)
+  void (*max)(T* y, const T* x, int64_t pixels, int64_t planes);
+  void (*sum)(T* y, const T* x, int64_t pixels, int64_t planes);
   // dst[i] += src[i]
   void (*add)(T* dst, const T* src, int64_t count);
   // dst[i] = src[i] / (divisor * extents[i])
