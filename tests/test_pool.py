@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,14 +17,6 @@ from . import pool_oracle as oracle
 ISAS: list[str] = _core.config()["isas_available"]
 DTYPES = (np.float32, np.float64)
 LAYOUTS = ("NCHW", "NHWC")
-
-
-@pytest.fixture(autouse=True)
-def _engine_as_found() -> Iterator[None]:
-    threads = _core.get_num_threads()
-    yield
-    _core.hold_isa("")
-    _core.set_num_threads(threads)
 
 
 @dataclass(frozen=True)
@@ -50,6 +42,7 @@ class Case:
     def per_axis(self, value: Any) -> tuple[Any, ...]:
         return tuple(value) if isinstance(value, tuple) else (value,) * self.spatial
 
+    @cached_property  # the cases are few, and each is asked for again for every type, layout and ISA
     def pool(self) -> oracle.Pool:
         sizes = self.shape[2:]
         if self.adaptive is not None:
@@ -161,7 +154,7 @@ def average_gradient(case: Case, size: tuple[int, ...], g: np.ndarray, **more: A
 def test_maximum(case: Case, data: Any, isa: str, dtype: Any, layout: str) -> None:
     _core.hold_isa(isa)
     x = data(case.shape, dtype)
-    values, places = case.pool().maximum(x)
+    values, places = case.pool.maximum(x)
     source = last(x, layout)
     y, indices = pooled(case, "max", source, return_indices=True, layout=layout)
     assert indices.dtype == np.int64
@@ -181,7 +174,7 @@ def test_average(case: Case, isa: str, dtype: Any, layout: str) -> None:
     for more in ({}, {"count_include_pad": False}, {"divisor_override": -3}):
         if more and (case.adaptive is not None or (case.spatial == 1 and "divisor_override" in more)):
             continue
-        expected = case.pool().average(x, more.get("count_include_pad", True), more.get("divisor_override"))
+        expected = case.pool.average(x, more.get("count_include_pad", True), more.get("divisor_override"))
         y = pooled(case, "avg", last(x, layout), layout=layout, **more)
         np.testing.assert_array_equal(first(y, layout), expected.astype(dtype), err_msg=str(more))
 
@@ -192,7 +185,7 @@ def test_average(case: Case, isa: str, dtype: Any, layout: str) -> None:
 @pytest.mark.parametrize("case", CASES + DILATED, ids=str)
 def test_gradients(case: Case, isa: str, dtype: Any, layout: str) -> None:
     _core.hold_isa(isa)
-    x, pool = integers(case.shape, dtype), case.pool()
+    x, pool = integers(case.shape, dtype), case.pool
     source = last(x, layout)
     y, indices = pooled(case, "max", source, return_indices=True, layout=layout)
     g = integers(first(y, layout).shape, dtype, seed=2)

@@ -9,10 +9,22 @@
 namespace fastconv::bindings {
 namespace {
 
-// A tuple of int, made by pool.py: quicker than the general conversion, which a small pooling would notice.
-Shape numbers(const py::handle& tuple) {
-  Shape values(PyTuple_GET_SIZE(tuple.ptr()));
-  for (size_t i = 0; i < values.size(); ++i) values[i] = PyLong_AsLongLong(PyTuple_GET_ITEM(tuple.ptr(), i));
+// An int or a tuple of int that fit into 64 bits, as pool.py passes them: quicker than the general conversion, which a
+// small pooling would notice.
+int64_t number(PyObject* object, const char* name) {
+  int overflow = 0;
+  const int64_t value = PyLong_AsLongLongAndOverflow(object, &overflow);
+  if (overflow)
+    throw InvalidArgument(cat("size overflow: ", name, "=", std::string(py::str(object)), " does not fit in 64 bits"));
+  if (value == -1 && PyErr_Occurred()) throw py::error_already_set();
+  return value;
+}
+
+Shape numbers(const py::handle& object, const char* name) {
+  if (PyLong_Check(object.ptr())) return {number(object.ptr(), name)};
+  const auto tuple = py::cast<py::tuple>(object);
+  Shape values;
+  for (const py::handle item : tuple) values.push_back(number(item.ptr(), name));
   return values;
 }
 
@@ -29,22 +41,25 @@ PoolSpec spec_from(const py::tuple& t, const char* op, DType dtype) {
     for (const py::handle size : t[3]) spec.output_size.push_back(size.is_none() ? kSameSize : size.cast<int64_t>());
     return spec;
   }
-  spec.kernel = numbers(t[3]);
-  if (!t[4].is_none()) spec.stride = numbers(t[4]);
+  spec.kernel = numbers(t[3], "kernel_size");
+  if (!t[4].is_none()) spec.stride = numbers(t[4], "stride");
   if (py::isinstance<py::str>(t[5])) {
     const auto mode = t[5].cast<std::string>();
     if (mode != "same" && mode != "valid")
       throw InvalidArgument(cat(op, ": padding='", mode, "': expected numbers, 'same' or 'valid'"));
     spec.pad_mode = mode == "same" ? PadMode::same : PadMode::valid;
+  } else if (PyLong_Check(t[5].ptr())) {
+    const int64_t pad = number(t[5].ptr(), "padding");
+    spec.padding = {{pad, pad}};
   } else {
     spec.padding.clear();
     for (const py::handle pair : t[5]) {
-      const Shape ends = numbers(pair);
+      const Shape ends = numbers(pair, "padding");
       spec.padding.push_back({ends[0], ends[1]});
     }
   }
   spec.pad_pairs = t[6].cast<bool>();
-  spec.dilation = numbers(t[7]);
+  spec.dilation = numbers(t[7], "dilation");
   spec.ceil_mode = t[8].cast<bool>();
   spec.count_include_pad = t[9].cast<bool>();
   spec.divisor_override = t[10].cast<std::optional<int64_t>>();
@@ -137,8 +152,8 @@ PlaceSpec unpool_spec(const char* op, const py::tuple& window, DType dtype, cons
   return spec;
 }
 
-py::array max_unpool(const std::string& op, const py::object& input, const py::object& indices,
-                     const py::tuple& window, const py::object& out) {
+py::array max_unpool(const std::string& op, const py::object& input, const py::object& indices, const py::tuple& window,
+                     const py::object& out) {
   Argument x(input, "x");
   IndexArgument index(indices, "indices");
   PlaceSpec spec = unpool_spec(op.c_str(), window, x.dtype(), index);

@@ -54,7 +54,7 @@ void set_axis(Axis& axis, int i, const PoolSpec& spec, const Checks& check) {
   if (spec.indices && axis.dilation > axis.in) expect_elements(axis, check);
 }
 
-// Returns whether the windows of the axis differ in size.
+// Returns whether the windows of the axis differ in size or step.
 bool set_adaptive_axis(Axis& axis, int i, const PoolSpec& spec, const Checks& check) {
   const Shape& sizes = spec.output_size;
   if (sizes.size() != 1 && sizes.size() != static_cast<size_t>(spec.spatial))
@@ -62,8 +62,11 @@ bool set_adaptive_axis(Axis& axis, int i, const PoolSpec& spec, const Checks& ch
   const int64_t size = sizes.size() == 1 ? sizes[0] : sizes[i];
   axis.out = size == kSameSize ? axis.in : check.per_axis({size}, 0, "output_size", 1);
   checked_mul(axis.in, checked_add(axis.out, 1, "output_size"), "size * output_size");
-  if (axis.in % axis.out) return true;
-  axis.kernel = axis.stride = axis.in / axis.out;
+  // With in = out * step + rest, window o begins at step * o + floor(o * rest / out): evenly spaced for a rest of 0 or 1.
+  const int64_t step = axis.in / axis.out, rest = axis.in % axis.out;
+  if (step == 0 || rest > 1) return true;
+  axis.stride = step;
+  axis.kernel = step + rest;
   return false;
 }
 

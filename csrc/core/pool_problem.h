@@ -45,7 +45,7 @@ struct PoolProblem {
   int64_t batch = 0, channels = 0;
   int64_t divisor = 0;  // divisor_override, or 0
   std::array<Axis, 3> axes;
-  std::array<bool, 3> adaptive{};  // axes whose windows differ in size; an even division is an ordinary axis
+  std::array<bool, 3> adaptive{};  // axes whose windows are not evenly spaced; others are ordinary
 
   static PoolProblem make(const PoolSpec& spec);
 

@@ -103,7 +103,8 @@ int64_t find_bad_index(const PlaceProblem& p, const int64_t* index) {
   parallel_ranges((count + 4095) / 4096, 4096, never, [&](int64_t begin, int64_t end, int) {
     const auto limit = static_cast<uint64_t>(p.targets);
     bool found = false;
-    for (int64_t i = begin * 4096; i < std::min(end * 4096, count); ++i) found |= static_cast<uint64_t>(index[i]) >= limit;
+    for (int64_t i = begin * 4096; i < std::min(end * 4096, count); ++i)
+      found |= static_cast<uint64_t>(index[i]) >= limit;
     if (found) bad.store(true, std::memory_order_relaxed);
   });
   if (!bad) return -1;

@@ -120,8 +120,10 @@ def array(name: str, value: Any) -> np.ndarray:
 
 def flag(name: str, value: Any) -> bool:
     """Return a bool; a number or a string is a TypeError, since it may have slipped in from another argument."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name}={value!r}: expected True or False, got {type(value).__name__}")
+    if value is True or value is False:
+        return value
+    if not isinstance(value, np.bool_):
+        raise TypeError(f"{name}={quoted(value)}: expected True or False, got {type(value).__name__}")
     return bool(value)
 
 

@@ -26,15 +26,16 @@ def window(
     layout: Any,
 ) -> tuple[Any, ...]:
     """Collect what describes a pooling's windows, in the order in which ``_core`` reads it."""
+    # What is an int already goes as it is: for a small image the conversions would take longer than the pooling.
     return (
         average,
         spatial,
         arg.text("layout", layout),
-        arg.integers("kernel_size", kernel_size),
-        None if stride is None else arg.integers("stride", stride),
-        arg.padding(padding),
-        arg.given_pairs(padding),
-        arg.integers("dilation", dilation),
+        kernel_size if type(kernel_size) is int else arg.integers("kernel_size", kernel_size),
+        stride if stride is None or type(stride) is int else arg.integers("stride", stride),
+        padding if type(padding) is int else arg.padding(padding),
+        type(padding) is not int and arg.given_pairs(padding),
+        dilation if type(dilation) is int else arg.integers("dilation", dilation),
         arg.flag("ceil_mode", ceil_mode),
         arg.flag("count_include_pad", count_include_pad),
         None if divisor_override is None else arg.integer("divisor_override", divisor_override),
@@ -182,7 +183,7 @@ def avg_pool2d(
         As in :func:`max_pool2d`, with zeros for padding.
     count_include_pad : bool
         Divide by the elements of the window in the input and its padding, or by those in the input alone. What
-        `ceil_mode` hangs over the padding never counts, and with ``padding="same"`` no padding does (TensorFlow's rule).
+        `ceil_mode` hangs over the padding never counts, and with ``padding="same"`` no padding does (TensorFlow).
     divisor_override : int, optional
         Divide by this number instead.
 
@@ -295,7 +296,7 @@ def adaptive_avg_pool1d(
     layout: str = "NCHW",
     out: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Average of windows that give `output_size`; x has shape (N, C, L) or (C, L); see :func:`adaptive_max_pool2d`."""
+    """Average of windows that give `output_size`; see :func:`adaptive_avg_pool2d`."""
     shared = adaptive_window(True, 1, output_size, layout)
     result: np.ndarray = _pool("adaptive_avg_pool1d", x, shared, False, out)
     return result
@@ -328,7 +329,7 @@ def adaptive_avg_pool3d(
     layout: str = "NCHW",
     out: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Average of windows that give `output_size`; x has shape (N, C, D, H, W) or (C, D, H, W); see :func:`adaptive_max_pool2d`."""
+    """Average of windows that give `output_size`; see :func:`adaptive_avg_pool2d`."""
     shared = adaptive_window(True, 3, output_size, layout)
     result: np.ndarray = _pool("adaptive_avg_pool3d", x, shared, False, out)
     return result

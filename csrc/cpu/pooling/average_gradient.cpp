@@ -26,7 +26,7 @@ struct PlaneGradient {
   const PoolKernel<T>& kernel;
   Windows<T> windows{p, 0};
   int64_t lead = p.w().kernel - 1;  // zeros that the first correlation reads
-  int64_t apart_length = lead + std::max(p.w().in + p.w().pad_lo, p.w().out * p.w().stride) + kPoolSlack;
+  int64_t apart_length = lead + std::max(p.w().in + p.w().pad_lo, p.w().out* p.w().stride) + kPoolSlack;
   // Otherwise the windows are gone through one by one.
   bool even = !p.adaptive[2] && apart_length <= 4 * p.w().in + 4096;
 
@@ -97,8 +97,8 @@ void gradient_of_planes(const PoolProblem& p, const T* g, T* x, const PoolKernel
 
 // Windows that hold position `at`: both ends of the windows grow with their number.
 std::pair<int64_t, int64_t> windows_over(const std::vector<Window>& windows, int64_t at) {
-  const auto begin = std::partition_point(windows.begin(), windows.end(),
-                                          [at](const Window& w) { return w.first + w.taps <= at; });
+  const auto begin =
+      std::partition_point(windows.begin(), windows.end(), [at](const Window& w) { return w.first + w.taps <= at; });
   const auto end = std::partition_point(begin, windows.end(), [at](const Window& w) { return w.first <= at; });
   return {begin - windows.begin(), end - windows.begin()};
 }

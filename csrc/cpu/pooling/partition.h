@@ -26,9 +26,8 @@ inline int64_t units_per_item(int64_t units, double work, int threads) {
 template <class F>
 void parallel_ranges(int64_t units, double work, int threads, Interrupt& interrupt, const F& f) {
   const int64_t step = units_per_item(units, work, threads), items = (units + step - 1) / step;
-  parallel_for(items, threads, interrupt, [&](int64_t item, int thread) {
-    f(item * step, std::min(units, (item + 1) * step), thread);
-  });
+  parallel_for(items, threads, interrupt,
+               [&](int64_t item, int thread) { f(item * step, std::min(units, (item + 1) * step), thread); });
 }
 template <class F>
 void parallel_ranges(int64_t units, double work, Interrupt& interrupt, const F& f) {

@@ -1,4 +1,5 @@
-// NHWC: rows of results one after another, divided among the threads; the kernel takes a row, channels along the vector.
+// NHWC: rows of results one after another, divided among the threads; the kernel takes a row, channels along the
+// vector.
 #include "../buffer.h"
 #include "pooling.h"
 

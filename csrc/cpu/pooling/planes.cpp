@@ -49,9 +49,10 @@ void pool_whole_planes(const PoolProblem& p, const Operands<T>& o, const PoolKer
   const int64_t pixels = p.in_pixels();
   const T divisor = static_cast<T>(p.divisor ? p.divisor : pixels);
   parallel_ranges(p.planes(), static_cast<double>(pixels), interrupt, [&](int64_t begin, int64_t end, int) {
-    for (int64_t plane = begin; plane < end; ++plane)
-      o.y[plane] = p.kind == PoolKind::max ? kernel.max(o.x + plane * pixels, pixels)
-                                           : kernel.sum(o.x + plane * pixels, pixels) / divisor;
+    const auto join = p.kind == PoolKind::max ? kernel.max : kernel.sum;
+    join(o.y + begin, o.x + begin * pixels, pixels, end - begin);
+    if (p.kind == PoolKind::average)
+      for (int64_t plane = begin; plane < end; ++plane) o.y[plane] /= divisor;
   });
 }
 

@@ -110,8 +110,8 @@ FASTCONV_INLINE void store_places(Place<T>* p, Ints<T> v) {
   __builtin_memcpy(p, &v, sizeof v);
 }
 
-// Asks for what will be read a batch of rows from now (pooling/planes.cpp: 8 KB): a batch is finished from the L1 cache,
-// and the memory would stand still meanwhile. The address may lie behind the array.
+// Asks for what will be read a batch of rows from now (pooling/planes.cpp: 8 KB): a batch is finished from the L1
+// cache, and the memory would stand still meanwhile. The address may lie behind the array.
 constexpr uintptr_t kAhead = 8 << 10;
 template <class T>
 FASTCONV_INLINE void prefetch(const T* x) {

@@ -177,9 +177,9 @@ bool max_planes(const PoolPlanes<T>& p) {
     pool_planes<Max>(p);
     return false;
   }
-  return for_batches(
-      p, place_batch<T>,
-      with_columns(p, [](auto stride, auto fixed) { return &finish_place_batch<stride.get, fixed.get, T>; }));
+  return for_batches(p, place_batch<T>, with_columns(p, [](auto stride, auto fixed) {
+                       return &finish_place_batch<stride.get, fixed.get, T>;
+                     }));
 }
 
 }  // namespace

@@ -27,7 +27,8 @@ FASTCONV_INLINE Vector<T> join_column(const T* x, const Rows& r) {
     for (int t = 1; t < fixed; ++t) acc = Op::template join<T>(acc, load(x + t * r.step_h));
   } else {
     for (int64_t td = 0; td < r.taps_d; ++td)
-      for (int64_t th = td == 0; th < r.taps_h; ++th) acc = Op::template join<T>(acc, load(x + td * r.step_d + th * r.step_h));
+      for (int64_t th = td == 0; th < r.taps_h; ++th)
+        acc = Op::template join<T>(acc, load(x + td * r.step_d + th * r.step_h));
   }
   return acc;
 }
@@ -45,10 +46,12 @@ FASTCONV_INLINE T join_column_one(const T* x, const Rows& r) {
 template <class T>
 struct Source {
   const T* x_end;
-  int64_t in_w, full;   // in whole vectors
-  Ints<T> tail;         // lanes of the last vector that are inside
+  int64_t in_w, full;  // in whole vectors
+  Ints<T> tail;        // lanes of the last vector that are inside
   explicit Source(const PoolPlanes<T>& p)
-      : x_end(p.x_end), in_w(p.in_w), full(p.in_w / kLanes<T> * kLanes<T>),
+      : x_end(p.x_end),
+        in_w(p.in_w),
+        full(p.in_w / kLanes<T> * kLanes<T>),
         tail(lane_numbers<T>() < (Ints<T>{} + static_cast<Place<T>>(p.in_w % kLanes<T>))) {}
   // The rows that the next rows of results meet first: with a stride of 2 there are two of them.
   FASTCONV_INLINE void fetch(const T* x, const Rows& r) const {
@@ -182,9 +185,7 @@ __attribute__((noinline)) bool finish_batch(const PoolPlanes<T>& p, const Result
   for (int64_t r = begin, od = begin / out_h, oh = begin % out_h; r < end; ++r, row += pitch, y += out_w) {
     T share{1};
     if constexpr (Op::template neutral<T> == T{0})
-      share = static_cast<T>(divisor     ? divisor
-                             : count_pad ? d[od].extent * h[oh].extent
-                                         : d[od].taps * h[oh].taps);
+      share = static_cast<T>(divisor ? divisor : count_pad ? d[od].extent * h[oh].extent : d[od].taps * h[oh].taps);
     if constexpr (stride == 0)
       finish_windows<Op>(columns, row, y, share);
     else

@@ -6,14 +6,15 @@
 //
 // planes  x one plane [in_d][in_h][in_w], y its results. The rows of a window are reduced into a row of `rows` first,
 //         `batch` rows of results at a time, and then the columns of each:
-//           row:  | neutral, pad of them | in_w reduced columns | neutral up to the pitch |    places: the same, indices
+//           row:  | neutral, pad of them | in_w reduced columns | neutral up to the pitch |    places: the same,
+//           indices
 //         stride 1 to 4: neighbouring results along the vector, the padding is read as neutral elements.
 //         stride 0: the windows come one by one from w; nothing outside the input is read, pad is 0.
 // pixels  x one image [in_d][in_h][in_w][channels], y one row of results [out_w][channels]: channels along the vector.
 //
 // The maximum: NaN wins over everything. Its index is the flat position in the plane: of the first of equal values, of
-// the last of several NaN (torch's rule). `planes` leaves the index of a NaN to the caller and returns true if it saw one.
-// A window without a single tap gives -inf, and an index that means nothing.
+// the last of several NaN (torch's rule). `planes` leaves the index of a NaN to the caller and returns true if it saw
+// one. A window without a single tap gives -inf, and an index that means nothing.
 //
 // Preconditions: x[.., x_end) may be read and y[.., y_end), index[.., ditto) be written, whole vectors at a time:
 // results are written in order, and what a vector holds beyond its row is written over by the next row. Rows whose last
@@ -92,8 +93,9 @@ struct PoolKernel {
   void (*average_planes)(const PoolPlanes<T>&);
   void (*max_pixels)(const PoolPixels<T>&);
   void (*average_pixels)(const PoolPixels<T>&);
-  T (*max)(const T* x, int64_t count);  // of a contiguous plane
-  T (*sum)(const T* x, int64_t count);
+  // y[i] = the maximum or sum of the plane x[i * pixels .. (i + 1) * pixels)
+  void (*max)(T* y, const T* x, int64_t pixels, int64_t planes);
+  void (*sum)(T* y, const T* x, int64_t pixels, int64_t planes);
   // dst[i] += src[i]
   void (*add)(T* dst, const T* src, int64_t count);
   // dst[i] = src[i] / (divisor * extents[i])

@@ -9,8 +9,8 @@ namespace {
 
 template <class T>
 constexpr PoolKernel<T> make_pool_kernel() {
-  return {max_planes<T>,           average_planes<T>,       max_pixels<T>,  average_pixels<T>, join_contiguous<Max, T>,
-          join_contiguous<Sum, T>, add_row<T>,              divide_row<T>,  correlate_row<T>,  spread_pixel<T>};
+  return {max_planes<T>,       average_planes<T>, max_pixels<T>, average_pixels<T>, join_planes<Max, T>,
+          join_planes<Sum, T>, add_row<T>,        divide_row<T>, correlate_row<T>,  spread_pixel<T>};
 }
 
 }  // namespace
