@@ -20,7 +20,8 @@ def normal(shape: tuple[int, ...], seed: int, dtype: Any = np.float64) -> np.nda
     return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
 
 
-@pytest.mark.parametrize(("start", "end", "shape"), [(0, -1, (24,)), (1, -1, (2, 12)), (0, 1, (6, 4)), (-1, 2, (2, 3, 4)),
+@pytest.mark.parametrize(("start", "end", "shape"), [(0, -1, (24,)), (1, -1, (2, 12)), (0, 1, (6, 4)),
+                                                     (-1, 2, (2, 3, 4)),
                                                      (1, 1, (2, 3, 4))])  # fmt: skip
 def test_flatten(start: int, end: int, shape: tuple[int, ...]) -> None:
     x = normal((2, 3, 4), 0)
@@ -37,7 +38,8 @@ def test_flatten_copies_where_strides_force_it_and_takes_what_is_empty_or_has_no
     assert fastconv.flatten(np.zeros((2, 0, 4)), 0, 1).shape == (0, 4)
 
 
-@pytest.mark.parametrize(("arguments", "message"), [((2, 1), "start_dim=2 comes after end_dim=1"), ((0, 3), "end_dim=3"),
+@pytest.mark.parametrize(("arguments", "message"), [((2, 1), "start_dim=2 comes after end_dim=1"),
+                                                    ((0, 3), "end_dim=3"),
                                                     ((-4, -1), "start_dim=-4")])  # fmt: skip
 def test_flatten_refuses(arguments: tuple[int, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
@@ -124,12 +126,24 @@ def test_softmax_of_huge_scores_and_of_nothing() -> None:
 
 
 PADS = [
-    ((4, 5), (1, 2), "reflect"), ((2, 4, 5), (2, 0), "reflect"), ((2, 4, 5), (1, 2, 3, 0), "reflect"),
-    ((2, 3, 4, 5), (1, 4, 2, 3), "reflect"), ((2, 3, 4, 5), (1, 4, 2, 3, 0, 2), "reflect"),
-    ((2, 3, 4), (5, 7), "replicate"), ((2, 3, 4, 5), (1, 6, 2, 3), "replicate"), ((2, 3, 4), (-1, 2), "replicate"),
-    ((2, 3, 4, 5), (5, 1, 4, 0), "circular"), ((2, 3, 4), (1, -1), "circular"), ((2, 3, 2, 3, 4), (1, 2, 2, 1, 0, 1), "circular"),
-    ((2, 3), (1, 2, 3, 4), "constant"), ((2, 3, 4), (-1, -2, 0, 1), "constant"), ((3,), (2, -3), "constant"), ((2, 3, 4), (-2, 2), "circular"), ((2, 3, 4), (3, -2), "reflect"), ((2, 3), (), "constant"),
-]  # fmt: skip
+    ((4, 5), (1, 2), "reflect"),
+    ((2, 4, 5), (2, 0), "reflect"),
+    ((2, 4, 5), (1, 2, 3, 0), "reflect"),
+    ((2, 3, 4, 5), (1, 4, 2, 3), "reflect"),
+    ((2, 3, 4, 5), (1, 4, 2, 3, 0, 2), "reflect"),
+    ((2, 3, 4), (5, 7), "replicate"),
+    ((2, 3, 4, 5), (1, 6, 2, 3), "replicate"),
+    ((2, 3, 4), (-1, 2), "replicate"),
+    ((2, 3, 4, 5), (5, 1, 4, 0), "circular"),
+    ((2, 3, 4), (1, -1), "circular"),
+    ((2, 3, 2, 3, 4), (1, 2, 2, 1, 0, 1), "circular"),
+    ((2, 3), (1, 2, 3, 4), "constant"),
+    ((2, 3, 4), (-1, -2, 0, 1), "constant"),
+    ((3,), (2, -3), "constant"),
+    ((2, 3, 4), (-2, 2), "circular"),
+    ((2, 3, 4), (3, -2), "reflect"),
+    ((2, 3), (), "constant"),
+]
 
 
 @pytest.mark.parametrize(("shape", "pads", "mode"), PADS)
@@ -194,7 +208,8 @@ def test_matrix_does_what_the_convolution_does(window: dict[str, Any], dtype: An
     assert matrix.dtype == dtype and matrix.shape == (y.size, x.size)
     np.testing.assert_array_equal(matrix @ x.ravel(), y.ravel())
     # Its transpose is the gradient with respect to the input.
-    np.testing.assert_array_equal((matrix.T @ y.ravel()).reshape(x.shape), fastconv.grad.conv2d_input(x.shape, w, y, **window))
+    of_input = fastconv.grad.conv2d_input(x.shape, w, y, **window)
+    np.testing.assert_array_equal((matrix.T @ y.ravel()).reshape(x.shape), of_input)
     pytest.importorskip("scipy")
     sparse = fastconv.conv2d_matrix(w, x.shape, sparse=True, **window)
     assert sparse.format == "csr" and sparse.dtype == dtype

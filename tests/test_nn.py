@@ -24,15 +24,16 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "conv2d_nhwc": (lambda: nn.Conv2d(3, 4, 3, padding=1, layout="NHWC", **F64), (2, 6, 5, 3)),
     "conv2d_reflect": (lambda: nn.Conv2d(2, 3, 3, padding=2, padding_mode="reflect", **F64), (2, 2, 5, 6)),
     "conv2d_replicate_nhwc": (
-        lambda: nn.Conv2d(2, 3, 3, padding=((1, 2), (0, 1)), padding_mode="replicate", layout="NHWC", **F64), (2, 5, 6, 2),
+        lambda: nn.Conv2d(2, 3, 3, padding=((1, 2), (0, 1)), padding_mode="replicate", layout="NHWC", **F64),
+        (2, 5, 6, 2),
     ),
     "conv2d_circular_same": (lambda: nn.Conv2d(2, 3, 4, padding="same", padding_mode="circular", **F64), (2, 2, 5, 6)),
     "conv1d_circular_unbatched": (lambda: nn.Conv1d(2, 3, 3, padding=1, padding_mode="circular", **F64), (2, 5)),
     "conv3d": (lambda: nn.Conv3d(2, 3, (2, 3, 2), padding=(0, 1, 1), **F64), (2, 2, 4, 5, 4)),
     "transpose1d": (lambda: nn.ConvTranspose1d(4, 6, 3, 2, 1, 1, groups=2, **F64), (2, 4, 5)),
     "transpose2d": (lambda: nn.ConvTranspose2d(3, 4, 3, 2, 1, 1, **F64), (2, 3, 4, 5)),
-    "transpose2d_output_padding_above_padding": (lambda: nn.ConvTranspose2d(3, 4, 2, 3, 0, (2, 1), **F64), (2, 3, 4, 5)),
-    "transpose2d_output_padding_below_dilation": (
+    "transpose2d_output_padding_above": (lambda: nn.ConvTranspose2d(3, 4, 2, 3, 0, (2, 1), **F64), (2, 3, 4, 5)),
+    "transpose2d_output_padding_dilated": (
         lambda: nn.ConvTranspose2d(3, 4, 2, 1, 1, 1, dilation=2, bias=False, **F64), (2, 3, 4, 5),
     ),
     "transpose2d_nhwc": (lambda: nn.ConvTranspose2d(3, 4, 3, 2, 1, 1, layout="NHWC", **F64), (2, 4, 5, 3)),
@@ -267,7 +268,8 @@ def network() -> nn.Sequential:
     )
 
 
-KEYS = ["0.weight", "0.bias", "1.weight", "1.bias", "1.running_mean", "1.running_var", "1.num_batches_tracked", "3.0.weight"]
+KEYS = ["0.weight", "0.bias", "1.weight", "1.bias", "1.running_mean", "1.running_var",
+        "1.num_batches_tracked", "3.0.weight"]  # fmt: skip
 
 
 def test_state_through_npz_and_safetensors(tmp_path: Any) -> None:

@@ -45,12 +45,14 @@ LAYERS: list[tuple[str, tuple[Any, ...], dict[str, Any], tuple[int, ...]]] = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths:UserWarning")  # torch about itself
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 @pytest.mark.parametrize(("name", "arguments", "more", "shape"), LAYERS)
-def test_layer(name: str, arguments: tuple[Any, ...], more: dict[str, Any], shape: tuple[int, ...], training: bool) -> None:
+def test_layer(name: str, arguments: Any, more: dict[str, Any], shape: tuple[int, ...], training: bool) -> None:
     theirs, ours = getattr(torch.nn, name)(*arguments, **more), getattr(nn, name)(*arguments, **more)
     ours.load_state_dict(theirs.state_dict())
-    assert {k: v.shape for k, v in ours.state_dict().items()} == {k: tuple(v.shape) for k, v in theirs.state_dict().items()}
+    shapes = {key: tuple(value.shape) for key, value in theirs.state_dict().items()}
+    assert {key: value.shape for key, value in ours.state_dict().items()} == shapes
     rng = np.random.default_rng(0)
     for batch in range(2):  # a second one, for what BatchNorm remembers and gradients add up
         theirs.train(training or batch == 0)
@@ -71,7 +73,8 @@ def test_layer(name: str, arguments: tuple[Any, ...], more: dict[str, Any], shap
 
 def close(ours: np.ndarray | None, theirs: np.ndarray, what: str = "") -> None:
     assert ours is not None and ours.shape == theirs.shape, what
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * max(1.0, float(np.abs(theirs).max(initial=0))), err_msg=what)
+    tolerance = 1e-5 * max(1.0, float(np.abs(theirs).max(initial=0)))
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance, err_msg=what)
 
 
 @pytest.mark.parametrize("shape", [(5, 4), (5, 4, 3), (4,)])
@@ -111,7 +114,8 @@ def test_network_learns_the_same_way(name: str, options: dict[str, Any]) -> None
         nn.Linear(6 * 2 * 2, 10, **more), nn.ReLU(), nn.Linear(10, 4, **more),
     )  # fmt: skip
     ours.load_state_dict(theirs.state_dict())
-    their_step, our_step = getattr(torch.optim, name)(theirs.parameters(), **options), getattr(optim, name)(ours.parameters(), **options)
+    their_step = getattr(torch.optim, name)(theirs.parameters(), **options)
+    our_step = getattr(optim, name)(ours.parameters(), **options)
     their_loss, our_loss = torch.nn.CrossEntropyLoss(), nn.CrossEntropyLoss()
     rng = np.random.default_rng(0)
     for _ in range(12):

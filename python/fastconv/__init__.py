@@ -10,6 +10,7 @@ from . import grad
 from ._version import __version__
 from .conv import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from .explanation import Explanation, explain
+from .functional import flatten, linear, log_softmax, relu, softmax
 from .introspection import (
     algorithms,
     get_num_threads,
@@ -18,10 +19,9 @@ from .introspection import (
     show_config,
     threads,
 )
-from .plan import ConvPlan, plan_conv1d, plan_conv2d, plan_conv3d
-from .functional import flatten, linear, log_softmax, relu, softmax
 from .matrix import conv2d_matrix
 from .padding import pad
+from .plan import ConvPlan, plan_conv1d, plan_conv2d, plan_conv3d
 from .pool import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,

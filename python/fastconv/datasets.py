@@ -87,17 +87,21 @@ def load_idx_folder(folder: str | os.PathLike[str]) -> Dataset:
         image_file, label_file = _find(where, f"{part}-images-idx3-ubyte"), _find(where, f"{part}-labels-idx1-ubyte")
         images, labels = read_idx(image_file), read_idx(label_file)
         if images.ndim != 3 or images.dtype != np.uint8 or 0 in images.shape:
-            raise ValueError(f"{image_file} has shape {images.shape} and dtype {images.dtype}: expected images of uint8, "
-                             "(count, height, width)")  # fmt: skip
+            came = f"shape {images.shape} and dtype {images.dtype}"
+            raise ValueError(f"{image_file} has {came}: expected images of uint8, (count, height, width)")
         if labels.ndim != 1 or labels.dtype != np.uint8:
-            raise ValueError(f"{label_file} has shape {labels.shape} and dtype {labels.dtype}: expected labels of uint8, (count,)")
+            came = f"shape {labels.shape} and dtype {labels.dtype}"
+            raise ValueError(f"{label_file} has {came}: expected labels of uint8, (count,)")
         if len(images) != len(labels):
-            raise ValueError(f"{image_file} has {len(images)} images and {label_file} {len(labels)} labels: expected as many")
+            raise ValueError(f"{image_file} has {len(images)} images and {label_file} {len(labels)} labels: "
+                             "expected as many")  # fmt: skip
         parts.append((images, labels))
     (train, train_labels), (test, test_labels) = parts
     if train.shape[1:] != test.shape[1:]:
-        raise ValueError(f"{where}: images of {train.shape[1:]} to train and of {test.shape[1:]} to test: expected one size")
-    return Dataset(where.resolve().name, _ink(train), train_labels.astype(np.int64), _ink(test), test_labels.astype(np.int64))
+        raise ValueError(f"{where}: images of {train.shape[1:]} to train and of {test.shape[1:]} to test: "
+                         "expected one size")  # fmt: skip
+    learned, asked = train_labels.astype(np.int64), test_labels.astype(np.int64)
+    return Dataset(where.resolve().name, _ink(train), learned, _ink(test), asked)
 
 
 def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
@@ -132,8 +136,8 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
 def _read(file: IO[bytes], path: str) -> np.ndarray:
     magic = file.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _IDX_DTYPES or magic[3] == 0:
-        raise ValueError(f"{path} begins with {magic.hex(' ') or 'nothing'}: expected an IDX file, which begins with 00 00, "
-                         "a type (08 for bytes) and the number of axes")  # fmt: skip
+        came = magic.hex(" ") or "nothing"
+        raise ValueError(f"{path} begins with {came}: expected 00 00, a type (08 for bytes) and the number of axes")
     header = file.read(4 * magic[3])
     if len(header) < 4 * magic[3]:
         raise ValueError(f"{path} ends within the sizes of its {magic[3]} axes")

@@ -97,18 +97,20 @@ def linear(
         raise ValueError(f"weight has shape {matrix.shape}: expected (out_features, in_features) or (in_features,)")
     features = matrix.shape[-1]
     if rows.ndim == 0 or rows.shape[-1] != features:
-        raise ValueError(f"x has shape {rows.shape}: expected (..., {features}), the in_features of weight {matrix.shape}")
+        raise ValueError(f"x has shape {rows.shape}: expected (..., {features}) for weight {matrix.shape}")
     if offset is not None and offset.shape != matrix.shape[:-1]:
         raise ValueError(f"bias has shape {offset.shape}: expected {matrix.shape[:-1]}, the out_features of weight")
-    y = conv2d(
-        rows.reshape(1, rows.size // max(features, 1), 1, features),
+    shape = rows.shape[:-1] + matrix.shape[:-1]
+    if rows.size == 0:
+        return _linear_of_nothing(rows, matrix).reshape(shape)
+    return conv2d(
+        rows.reshape(1, -1, 1, features),
         matrix.reshape(-1, features, 1, 1),
         None if offset is None else offset.reshape(-1),
         layout="NHWC",
         activation=activation,
         algorithm=algorithm,
-    ) if rows.size else _linear_of_nothing(rows, matrix)
-    return y.reshape(rows.shape[:-1] + matrix.shape[:-1])
+    ).reshape(shape)
 
 
 def _linear_of_nothing(rows: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -135,7 +137,8 @@ def relu(x: Any, inplace: bool = False) -> np.ndarray:
     ndarray, shape and dtype of `x`
     """
     array = arg.array("x", x)
-    return np.maximum(array, array.dtype.type(0), out=array if inplace else None)
+    y: np.ndarray = np.maximum(array, array.dtype.type(0), out=array if inplace else None)
+    return y
 
 
 def softmax(x: Any, dim: int | None = None) -> np.ndarray:

@@ -62,7 +62,7 @@ def conv2d_matrix(
     filters = float_array("weight", weight)
     size = arg.shape("input_size", input_size)
     if filters.ndim != 4 or 0 in filters.shape:
-        raise ValueError(f"weight has shape {filters.shape}: expected (out_channels, in_channels / groups, height, width)")
+        raise ValueError(f"weight has shape {filters.shape}: expected (out_channels, C / groups, height, width)")
     if len(size) == 2:
         size = (filters.shape[1] * arg.integer("groups", groups), *size)
     if len(size) != 3:
@@ -80,8 +80,8 @@ def conv2d_matrix(
     pixels = np.arange(1.0, math.prod(size) + 1).reshape(size)
     seen = conv2d(pixels, finders, None, stride, padding, dilation, groups, algorithm="exact")
     places = seen.shape[1] * seen.shape[2]
-    columns = seen.reshape(count, 1, taps, places).astype(np.int64) - 1
-    columns = np.broadcast_to(columns, (count, out_c // count, taps, places)).reshape(out_c, taps, places)
+    found = seen.reshape(count, 1, taps, places).astype(np.int64) - 1
+    columns = np.broadcast_to(found, (count, out_c // count, taps, places)).reshape(out_c, taps, places)
     rows = np.arange(out_c * places).reshape(out_c, 1, places)
     met = columns >= 0
     values = np.broadcast_to(filters.reshape(out_c, taps, 1), columns.shape)[met]

@@ -104,12 +104,7 @@ class SGD(Optimizer):
                 if self.dampening:
                     grad = np.multiply(grad, 1 - self.dampening, out=scratch)
                 momentum += grad
-            if self.nesterov:
-                step = np.multiply(momentum, self.momentum) if grad is scratch else np.multiply(momentum, self.momentum, out=scratch)
-                step += grad
-                grad = step
-            else:
-                grad = momentum
+            grad = grad + self.momentum * momentum if self.nesterov else momentum
         data -= np.multiply(grad, self.lr, out=scratch)
 
 

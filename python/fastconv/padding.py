@@ -57,7 +57,7 @@ def pad(x: Any, pad: Any, mode: str = "constant", value: float | None = None) ->
     if arg.text("mode", mode) not in MODES:
         raise ValueError(f"mode={mode!r}: expected one of {', '.join(MODES)}")
     if len(numbers) % 2 or len(numbers) > 2 * array.ndim:
-        raise ValueError(f"pad={pad!r}: expected two numbers for each of at most {array.ndim} axes, the last axis first")
+        raise ValueError(f"pad={pad!r}: expected two numbers for each of at most {array.ndim} axes")
     if mode != "constant":
         if value not in (None, 0):
             raise ValueError(f"value={value!r}: expected None with mode={mode!r}")
@@ -93,7 +93,7 @@ def pad_axes(x: np.ndarray, pads: Pads, mode: str = "constant", value: float = 0
 def pad_axes_gradient(grad_output: np.ndarray, input_size: tuple[int, ...], pads: Pads, mode: str) -> np.ndarray:
     """Gradient of :func:`pad_axes` for an input of shape `input_size`: each pixel gathers what its copies got."""
     grad = grad_output
-    for axis, (before, after) in reversed(pads.items()):
+    for axis, (before, after) in reversed(list(pads.items())):
         if not (before or after):
             continue
         grad = np.moveaxis(grad, axis, 0)
@@ -116,7 +116,7 @@ def source(size: int, before: int, after: int, mode: str) -> np.ndarray:
     index = np.pad(index, (max(before, 0), max(after, 0)), _NUMPY_MODES[mode])  # type: ignore[call-overload]
     if mode != "circular":
         index = index[max(-before, 0) : len(index) - max(-after, 0)]
-    return index
+    return np.asarray(index)
 
 
 def _check(shape: tuple[int, ...], axis: int, before: int, after: int, mode: str) -> None:
@@ -126,7 +126,7 @@ def _check(shape: tuple[int, ...], axis: int, before: int, after: int, mode: str
         raise ValueError(f"pad=({before}, {after}) of axis {axis} of an array of shape {shape}: expected at most "
                          f"{most} with mode={mode!r}")  # fmt: skip
     if mode == "replicate" and size == 0 and (before > 0 or after > 0):
-        raise ValueError(f"pad=({before}, {after}) of axis {axis} of an array of shape {shape}: there is no pixel to repeat")
+        raise ValueError(f"pad=({before}, {after}) of axis {axis} of an array of shape {shape}: no pixel to repeat")
     left = size - max(-before, 0) - max(-after, 0)
     if left < 0 or (mode != "constant" and (left == 0 or size + before + after == 0)):
         raise ValueError(f"pad=({before}, {after}) of axis {axis} of an array of shape {shape}: nothing is left")

@@ -40,7 +40,8 @@ def mosaic(maps: Any, columns: int | None = None, gap: int = 1) -> np.ndarray:
     if across < 1 or gap < 0:
         raise ValueError(f"columns={columns}, gap={gap}: expected at least 1 column and a gap of at least 0")
     down = math.ceil(count / across)
-    picture = np.full((down * (height + gap) - gap, across * (width + gap) - gap), np.nan, np.result_type(array, np.float32))
+    shape = (down * (height + gap) - gap, across * (width + gap) - gap)
+    picture = np.full(shape, np.nan, np.result_type(array, np.float32))
     for i, one in enumerate(array):
         top, left = i // across * (height + gap), i % across * (width + gap)
         picture[top : top + height, left : left + width] = one

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
 
     data = datasets.load_idx_folder(args.data) if args.data else datasets.load_digits()
     size = data.train_images.shape[1:]
-    model = network.lecture_network(*size[1:], data.classes, rng=args.seed)
+    model = network.lecture_network(size[1], size[2], data.classes, rng=args.seed)
     print(f"{data.name}: {len(data.train_images):,} images of {size[1]}x{size[2]} to learn from, "
           f"{len(data.test_images):,} to be asked about")  # fmt: skip
     if args.load:
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     result = f"{right:,} of {len(given):,} held-out images recognised: {right / len(given):.2%}"
     print(f"\n{result}")
     for pair in training.worst_confusions(data.test_labels, given):
-        print(f"  {pair.label} taken for {pair.answer}: {pair.count}")
+        print(f"  {pair.label} taken for {pair.answer}: {pair.times}")
     print(f"\n{nn.summary(model, size)}")
     picture.draw(model, data.test_images, data.test_labels, f"{data.name}: {result}", args.out)
     print(f"\npicture: {args.out}")

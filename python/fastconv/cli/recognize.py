@@ -11,7 +11,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "recognize",
         help="say what digit a picture shows",
-        description="Show one picture to a network that the demo has trained: dark on light or light on dark, of any size.",
+        description="Show a picture of any size, dark on light or light on dark, to a network that the demo trained.",
     )
     parser.add_argument("image", metavar="IMAGE.png", help="a picture of one digit")
     parser.add_argument("--load", required=True, metavar="W.npz", help="weights that demo --save has written")

@@ -14,7 +14,9 @@ _ROWS, _COLUMNS = 2, 12  # of test images
 _MOST_WRONG = 8  # of them, so that what goes well is seen too
 
 
-def draw(model: nn.Sequential, images: np.ndarray, labels: np.ndarray, title: str, path: str | os.PathLike[str]) -> None:
+def draw(
+    model: nn.Sequential, images: np.ndarray, labels: np.ndarray, title: str, path: str | os.PathLike[str]
+) -> None:
     """Draw a trained network into a PNG file.
 
     Parameters
@@ -43,7 +45,8 @@ def draw(model: nn.Sequential, images: np.ndarray, labels: np.ndarray, title: st
     chosen = _choice(labels, given)
     figure = Figure(figsize=(13, 7), dpi=110, facecolor="white")
     FigureCanvasAgg(figure)
-    top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.22))
+    parts: Any = figure.subfigures(2, 1, height_ratios=(1, 1.22))
+    top, bottom = parts
     top.suptitle(title, fontsize=14, y=0.975)
     grid = top.subplots(_ROWS, _COLUMNS, squeeze=False)
     top.subplots_adjust(left=0.02, right=0.98, top=0.82, bottom=0.04, wspace=0.12, hspace=0.25)
@@ -78,6 +81,6 @@ def _draw_layer(figure: Any, model: nn.Sequential, image: np.ndarray) -> None:
     viz.show_feature_maps(pooled[0], ax=axes[3])
     sizes = ["x".join(map(str, array.shape[-2:])) for array in (image, weight, maps, pooled)]
     names = ("an image", f"{len(weight)} filters", "feature maps", "after max pooling")
-    notes = ("one that was recognised", "red adds, blue takes away", "red: the filter answers", "the strongest of each 2x2")
+    notes = ("it was recognised", "red adds, blue takes away", "red: the filter answers", "the strongest of each 2x2")
     for ax, name, size, note in zip(axes, names, sizes, notes, strict=True):
         ax.set_title(f"{name}, {size}\n{note}", fontsize=11, pad=6)

@@ -33,7 +33,7 @@ def read_picture(path: str | os.PathLike[str]) -> np.ndarray:
         raise ImportError("pictures need Pillow: pip install pillow") from None
     with open(path, "rb") as file:
         try:
-            picture = Image.open(file)
+            picture: Image.Image = Image.open(file)
             if "A" in picture.getbands() or "transparency" in picture.info:
                 above = picture.convert("RGBA")
                 picture = Image.alpha_composite(Image.new("RGBA", above.size, "white"), above)

@@ -77,7 +77,7 @@ class Confusion(NamedTuple):
 
     label: int
     answer: int
-    count: int
+    times: int
 
 
 def worst_confusions(labels: np.ndarray, given: np.ndarray, most: int = 5) -> list[Confusion]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import _arguments as arg
 from .activation import ReLU
 from .conv import Conv1d, Conv2d, Conv3d
 from .linear import Linear
@@ -41,8 +42,8 @@ class Sequential(Module):
         for name, layer in named.items():
             if not isinstance(layer, Module):
                 raise TypeError(f"layer {name} is {type(layer).__name__}: expected a fastconv.nn.Module")
-            if not isinstance(name, str) or "." in name:
-                raise ValueError(f"layer name {name!r}: expected a string without a dot")
+            if "." in arg.text("the name of a layer", name):
+                raise ValueError(f"the name of a layer={name!r}: expected a string without a dot")
         self._layers: dict[str, Module] = dict(named)
 
     def children(self) -> Iterator[tuple[str, Module]]:

@@ -39,11 +39,12 @@ def channel_counts(in_channels: Any, out_channels: Any, groups: Any) -> tuple[in
 def bias_gradient(grad_output: np.ndarray, spatial: int, layout: str) -> np.ndarray:
     """Sum over batch and pixels, in an order of NumPy's that depends on nothing but the shape."""
     if layout == "NHWC":
-        return grad_output.reshape(-1, grad_output.shape[-1]).sum(0)
+        of_pixels: np.ndarray = grad_output.reshape(-1, grad_output.shape[-1]).sum(0)
+        return of_pixels
     channels = grad_output.shape[-spatial - 1]
     # The pixels first: they are contiguous, and NumPy sums those pairwise.
     rows: np.ndarray = grad_output.reshape(-1, channels, math.prod(grad_output.shape[-spatial:])).sum(2)
-    return rows.sum(0)
+    return np.asarray(rows.sum(0))
 
 
 class _Conv(Module):
@@ -101,7 +102,7 @@ class _Conv(Module):
             total = [dilation * (kernel - 1) for dilation, kernel in zip(self.dilation, self.kernel_size, strict=True)]
             return tuple((pixels // 2, pixels - pixels // 2) for pixels in total)
         if isinstance(self.padding, str) or len(self.padding) not in (1, self.spatial):
-            raise ValueError(f"padding={self.padding!r}: expected 'same', 'valid', or one number or pair for {self.spatial} axes")
+            raise ValueError(f"padding={self.padding!r}: expected 'same', 'valid', or numbers for {self.spatial} axes")
         if min(min(pair) for pair in self.padding) < 0:
             raise ValueError(f"padding={self.padding!r}: expected at least 0")
         return self.padding * self.spatial if len(self.padding) == 1 else self.padding

@@ -84,7 +84,8 @@ class _ConvTranspose(Module):
         self.weight.accumulate(of_weight(grad, self.weight.shape, x, *window, **options))
         if not input_grad:
             return None
-        result: np.ndarray = getattr(functions, f"conv{self.spatial}d")(grad, self.weight.data, None, *window, **options)
+        convolve = getattr(functions, f"conv{self.spatial}d")
+        result: np.ndarray = convolve(grad, self.weight.data, None, *window, **options)
         return result
 
     def _without_output_padding(self, grad: np.ndarray) -> tuple[np.ndarray, tuple[tuple[int, int], ...]]:

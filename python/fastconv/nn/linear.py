@@ -104,8 +104,9 @@ class Linear(Module):
         Both products run as convolutions whose pixels are the rows, like the forward pass.
         """
         x = self._saved("_x")
-        if grad_output.shape != x.shape[:-1] + (self.out_features,):
-            raise ValueError(f"grad_output has shape {grad_output.shape}: expected {x.shape[:-1] + (self.out_features,)}")
+        expected = x.shape[:-1] + (self.out_features,)
+        if grad_output.shape != expected:
+            raise ValueError(f"grad_output has shape {grad_output.shape}: expected {expected}")
         grad = activation_gradient(self.activation, self._y, grad_output).reshape(-1, self.out_features)
         rows = x.reshape(-1, self.in_features)
         if self.bias is not None:

@@ -73,7 +73,7 @@ class CrossEntropyLoss:
         if classes.shape != expected:
             raise ValueError(f"labels has shape {classes.shape}: expected {expected} for scores of shape {array.shape}")
         count = array.shape[along]
-        if classes.size and not (0 <= classes.min() and classes.max() < count):
+        if classes.size and not (classes.min() >= 0 and classes.max() < count):
             wrong = classes[(classes < 0) | (classes >= count)].flat[0]
             raise ValueError(f"labels has {wrong}: expected 0 to {count - 1}, the classes of scores {array.shape}")
         logs = log_softmax(array, along)

@@ -66,7 +66,7 @@ class _BatchNorm(Module):
         self._normal = array - mean.reshape(shape).astype(array.dtype, copy=False)
         self._normal *= self._scale
         if self.weight is None or self.bias is None:
-            return self._normal.copy()
+            return np.array(self._normal)
         y: np.ndarray = self._normal * self.weight.data.reshape(shape)
         y += self.bias.data.reshape(shape)
         return y

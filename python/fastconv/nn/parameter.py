@@ -27,9 +27,11 @@ class Parameter:
     __slots__ = ("data", "grad")
 
     def __init__(self, data: np.ndarray) -> None:
-        if not isinstance(data, np.ndarray) or data.dtype not in (np.float32, np.float64):
-            came = data.dtype if isinstance(data, np.ndarray) else type(data).__name__
-            raise TypeError(f"data is {came}: expected a NumPy array of float32 or float64")
+        came: Any = data
+        if not isinstance(came, np.ndarray):
+            raise TypeError(f"data is {type(came).__name__}: expected a NumPy array of float32 or float64")
+        if came.dtype not in (np.float32, np.float64):
+            raise TypeError(f"data has dtype {came.dtype}: expected float32 or float64")
         self.data = data
         self.grad: np.ndarray | None = None
 
@@ -64,7 +66,7 @@ def generator(rng: Any) -> np.random.Generator:
     try:
         return np.random.default_rng(rng)
     except (TypeError, ValueError) as error:
-        raise type(error)(f"rng={rng!r}: expected a numpy.random.Generator, an integer seed or None ({error})") from None
+        raise type(error)(f"rng={rng!r}: expected a numpy.random.Generator, an integer or None ({error})") from None
 
 
 def uniform(rng: np.random.Generator, shape: tuple[int, ...], fan_in: int, dtype: np.dtype[Any]) -> Parameter:
@@ -80,7 +82,7 @@ def uniform(rng: np.random.Generator, shape: tuple[int, ...], fan_in: int, dtype
 def float_dtype(dtype: Any) -> np.dtype[Any]:
     """Return the dtype of a layer's numbers, float32 or float64."""
     try:
-        known = np.dtype(dtype)
+        known: np.dtype[Any] = np.dtype(dtype)
     except TypeError:
         raise TypeError(f"dtype={dtype!r}: expected float32 or float64") from None
     if dtype is None or known not in (np.float32, np.float64):

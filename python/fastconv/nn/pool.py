@@ -75,7 +75,8 @@ class _AvgPool(_Pool):
         size = self._saved("_input_size")
         if not input_grad:
             return None
-        result: np.ndarray = getattr(gradients, self.name)(size, grad_output, *self._backward_arguments(), layout=self.layout)
+        of_input = getattr(gradients, self.name)
+        result: np.ndarray = of_input(size, grad_output, *self._backward_arguments(), layout=self.layout)
         return result
 
     def _backward_arguments(self) -> tuple[Any, ...]:
