@@ -48,8 +48,7 @@ inline int64_t checked_window(int64_t kernel, int64_t dilation) {
 // in + pad_lo + pad_hi, checked.
 inline int64_t checked_padded(int64_t in, int64_t pad_lo, int64_t pad_hi) {
   const int64_t padded = checked_add(checked_add(in, pad_lo, "size + padding"), pad_hi, "size + padding");
-  if (padded >= kMaxExtent)
-    throw InvalidArgument(cat("size overflow: size + padding = ", padded, " is beyond 2^60"));
+  if (padded >= kMaxExtent) throw InvalidArgument(cat("size overflow: size + padding = ", padded, " is beyond 2^60"));
   return padded;
 }
 

@@ -6,9 +6,7 @@
 namespace fastconv {
 namespace {
 
-Walk forward_walk(const Axis& a) {
-  return {a.in, a.out, a.stride, a.kernel, 0, 1, -a.pad_lo, a.dilation, 0, 1, a.out};
-}
+Walk forward_walk(const Axis& a) { return {a.in, a.out, a.stride, a.kernel, 0, 1, -a.pad_lo, a.dilation, 0, 1, a.out}; }
 
 // One Walk per residue r of (i + pad_lo) mod stride that a tap reaches: tap t reaches t * dilation mod stride, and
 // every (stride / gcd(stride, dilation))-th tap the same one. Counts taps and not residues or positions, of which a

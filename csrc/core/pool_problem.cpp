@@ -62,7 +62,8 @@ bool set_adaptive_axis(Axis& axis, int i, const PoolSpec& spec, const Checks& ch
   const int64_t size = sizes.size() == 1 ? sizes[0] : sizes[i];
   axis.out = size == kSameSize ? axis.in : check.per_axis({size}, 0, "output_size", 1);
   checked_mul(axis.in, checked_add(axis.out, 1, "output_size"), "size * output_size");
-  // With in = out * step + rest, window o begins at step * o + floor(o * rest / out): evenly spaced for a rest of 0 or 1.
+  // With in = out * step + rest, window o begins at step * o + floor(o * rest / out): evenly spaced for a rest of 0
+  // or 1.
   const int64_t step = axis.in / axis.out, rest = axis.in % axis.out;
   if (step == 0 || rest > 1) return true;
   axis.stride = step;

@@ -6,9 +6,12 @@ namespace fastconv {
 
 const char* name_of(Direction direction) {
   switch (direction) {
-    case Direction::forward: return "forward";
-    case Direction::input_gradient: return "input_gradient";
-    default: return "weight_gradient";
+    case Direction::forward:
+      return "forward";
+    case Direction::input_gradient:
+      return "input_gradient";
+    default:
+      return "weight_gradient";
   }
 }
 
@@ -16,9 +19,12 @@ const char* name_of(Layout layout) { return layout == Layout::nchw ? "NCHW" : "N
 
 const char* name_of(Activation activation) {
   switch (activation) {
-    case Activation::none: return "none";
-    case Activation::relu: return "relu";
-    default: return "relu6";
+    case Activation::none:
+      return "none";
+    case Activation::relu:
+      return "relu";
+    default:
+      return "relu6";
   }
 }
 
@@ -55,8 +61,8 @@ void set_channels(ConvProblem& p, const Checker& check) {
   p.out_c = w[0];
   p.in_c = checked_mul(w[1], spec.groups, "channels * groups");
   if (p.out_c % p.groups)
-    check.fail("groups=", p.groups, ": expected a divisor of the ", p.out_c, " ",
-               spec.transposed ? "input" : "output", " channels of ", spec.w_name, " ", shape_text(w));
+    check.fail("groups=", p.groups, ": expected a divisor of the ", p.out_c, " ", spec.transposed ? "input" : "output",
+               " channels of ", spec.w_name, " ", shape_text(w));
 }
 
 void expect_channels(int64_t got, int64_t expected, const Shape& shape, const char* name, const Checker& check) {
@@ -65,11 +71,11 @@ void expect_channels(int64_t got, int64_t expected, const Shape& shape, const ch
   // The commonest slip deserves a hint: the channels are where the other layout has them.
   const bool batched = shape.size() == static_cast<size_t>(spec.spatial) + 2;
   const int64_t elsewhere = spec.layout == Layout::nchw ? shape.back() : shape[batched];
-  const char* hint = elsewhere != expected ? ""
+  const char* hint = elsewhere != expected         ? ""
                      : spec.layout == Layout::nchw ? "; for channels last pass layout='NHWC'"
                                                    : "; for channels first pass layout='NCHW'";
-  check.fail(name, " has ", got, " channels (shape ", shape_text(shape), "): expected ", expected, " for ",
-             spec.w_name, " ", shape_text(*spec.w_shape), " with groups=", spec.groups, hint);
+  check.fail(name, " has ", got, " channels (shape ", shape_text(shape), "): expected ", expected, " for ", spec.w_name,
+             " ", shape_text(*spec.w_shape), " with groups=", spec.groups, hint);
 }
 
 void set_axis(Axis& axis, int i, const Checker& check) {
@@ -89,7 +95,8 @@ void derive_input(Axis& axis, int i, const Checker& check) {
   const int64_t extra = check.per_axis(spec.output_padding, i, "output_padding", 0);
   if (extra >= std::max(axis.stride, axis.dilation))
     check.fail("output_padding=", extra, ": expected less than stride=", axis.stride, " or dilation=", axis.dilation);
-  if (spec.pad_mode == PadMode::same) check.fail("padding='same': expected numbers or 'valid' for a transposed convolution");
+  if (spec.pad_mode == PadMode::same)
+    check.fail("padding='same': expected numbers or 'valid' for a transposed convolution");
   axis.in = infer_transposed(axis, extra);
   if (axis.in < 1)
     check.fail("the output size would be ", axis.in, " (input ", axis.out, ", kernel ", axis.kernel, ", stride ",

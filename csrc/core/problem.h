@@ -41,7 +41,7 @@ struct ConvSpec {
   Layout layout = Layout::nchw;
   Activation activation = Activation::none;
   int64_t groups = 1;
-  Shape stride{1}, dilation{1}, output_padding{0};     // one number or one per axis
+  Shape stride{1}, dilation{1}, output_padding{0};      // one number or one per axis
   std::vector<std::array<int64_t, 2>> padding{{0, 0}};  // one (lo, hi) or one per axis
   PadMode pad_mode = PadMode::explicit_pads;
   std::optional<Shape> x_shape, w_shape, y_shape, bias_shape;  // those that were given
@@ -78,7 +78,7 @@ struct ConvProblem {
   Shape x_shape() const;
   Shape w_shape() const;
   Shape y_shape() const;
-  Shape result_shape() const;    // of the array that `direction` computes
+  Shape result_shape() const;  // of the array that `direction` computes
   int64_t bias_length() const { return direction == Direction::input_gradient ? in_c : out_c; }
   std::string to_string() const;
   size_t hash() const;

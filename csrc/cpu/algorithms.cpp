@@ -3,16 +3,12 @@
 
 namespace fastconv {
 
-#define FASTCONV_ROW(name, exact) \
-  { #name, exact, name##_supports, name##_cost, name##_prepare, name##_pack, name##_run }
+#define FASTCONV_ROW(name, exact) {#name, exact, name##_supports, name##_cost, name##_prepare, name##_pack, name##_run}
 
 std::span<const CpuAlgorithm> algorithms() {
   static constexpr CpuAlgorithm table[] = {
-      FASTCONV_ROW(pointwise, true),
-      FASTCONV_ROW(depthwise, true),
-      FASTCONV_ROW(direct, true),
-      FASTCONV_ROW(im2col, true),
-      FASTCONV_ROW(reference, true),
+      FASTCONV_ROW(pointwise, true), FASTCONV_ROW(depthwise, true), FASTCONV_ROW(direct, true),
+      FASTCONV_ROW(im2col, true),    FASTCONV_ROW(reference, true),
   };
   return table;
 }

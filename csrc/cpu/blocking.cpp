@@ -104,9 +104,11 @@ double gather_cycles(const ConvProblem& p, const Gather& g, const GatherBlocking
   const double all_pixels = static_cast<double>(g.pixels());
   // A vector of the panel is loaded and stored in about two cycles; reading the stage costs the tile a segment per tap.
   const double moving = b.panels ? all_pixels * depth / static_cast<double>(lanes) * 2 : 0;
-  const double segments = b.panels ? 0 : repeats * static_cast<double>(g.taps()) *
-                                             static_cast<double>(ceil_div(g.dst_c, b.channels_on_vector ? 2 * lanes : max_rows)) *
-                                             static_cast<double>(ceil_div(pixels, b.channels_on_vector ? max_rows : 2 * lanes)) * 6;
+  const double segments =
+      b.panels ? 0
+               : repeats * static_cast<double>(g.taps()) *
+                     static_cast<double>(ceil_div(g.dst_c, b.channels_on_vector ? 2 * lanes : max_rows)) *
+                     static_cast<double>(ceil_div(pixels, b.channels_on_vector ? max_rows : 2 * lanes)) * 6;
   const double staging = static_cast<double>(g.src_c) * static_cast<double>(g.d().src * g.h().src * g.w().src) /
                          static_cast<double>(lanes) * 4;
   const double storing = all_pixels * static_cast<double>(g.dst_c) * store_cycles(p, g, b.channels_on_vector) *

@@ -27,12 +27,12 @@ struct GatherBlocking {
   bool channels_on_vector = false;  // result channels along the vector, pixels down the tile's rows; or the reverse
   bool panels = true;               // pixels are packed into panels; or the tile reads the stage
   Stage stage;
-  Split k_blocks;                           // source channels, per pass over the result
-  int64_t block_rows = 1, block_cols = 1;   // results per block, at most
+  Split k_blocks;                          // source channels, per pass over the result
+  int64_t block_rows = 1, block_cols = 1;  // results per block, at most
   int64_t d_blocks = 1, h_blocks = 1, w_blocks = 1;
-  Split channel_tiles;     // result channels, one weight panel each
-  int64_t c_splits = 1;    // parts of the channel tiles that may go to different threads
-  int64_t first_item = 0;  // work items of the gathers before this one
+  Split channel_tiles;                          // result channels, one weight panel each
+  int64_t c_splits = 1;                         // parts of the channel tiles that may go to different threads
+  int64_t first_item = 0;                       // work items of the gathers before this one
   int64_t packed_offset = 0, packed_group = 0;  // elements: where its packed weights begin, and of one group
 
   int64_t blocks() const { return d_blocks * h_blocks * w_blocks; }

@@ -19,10 +19,14 @@ namespace fastconv {
 
 const char* name_of(Isa isa) {
   switch (isa) {
-    case Isa::avx2: return "avx2";
-    case Isa::avx512: return "avx512";
-    case Isa::neon: return "neon";
-    default: return "baseline";
+    case Isa::avx2:
+      return "avx2";
+    case Isa::avx512:
+      return "avx512";
+    case Isa::neon:
+      return "neon";
+    default:
+      return "baseline";
   }
 }
 
@@ -125,7 +129,8 @@ Machine machine_with(const std::string& isa_name) {
     }
     known += cat(known.empty() ? "" : ", ", name_of(isa));
   }
-  throw InvalidArgument(cat("ISA '", isa_name, "' (FASTCONV_ISA): expected one that this build has and this machine can run: ", known));
+  throw InvalidArgument(
+      cat("ISA '", isa_name, "' (FASTCONV_ISA): expected one that this build has and this machine can run: ", known));
 }
 
 namespace {

@@ -12,9 +12,9 @@ enum class Isa : uint8_t { baseline, avx2, avx512, neon };
 const char* name_of(Isa isa);
 
 struct Machine {
-  Isa isa = Isa::baseline;  // the best one that may be used
+  Isa isa = Isa::baseline;                                                // the best one that may be used
   int64_t l1_bytes = 32 << 10, l2_bytes = 256 << 10, l3_bytes = 8 << 20;  // per core, per core, shared
-  int cores = 1;                                                         // that this process may use
+  int cores = 1;                                                          // that this process may use
 
   // Lanes of T in one vector, and fused multiply-adds the core starts per cycle: for the planner's estimates.
   int64_t lanes(int64_t element_bytes) const { return vector_bytes() / element_bytes; }

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <algorithm>
 #include <list>
 #include <mutex>
 
@@ -133,8 +132,7 @@ std::shared_ptr<const ConvPlan> cached_plan(const ConvProblem& problem, const Ma
     const std::lock_guard lock(cache.mutex);
     for (auto entry = cache.entries.begin(); entry != cache.entries.end(); ++entry)
       if (entry->hash == hash && entry->threads == threads && entry->isa == machine.isa && entry->serial == serial &&
-          entry->forced == forced &&
-          entry->problem == problem) {
+          entry->forced == forced && entry->problem == problem) {
         cache.entries.splice(cache.entries.begin(), cache.entries, entry);
         return entry->plan;
       }

@@ -48,9 +48,7 @@ Stage make_stage(const Gather& g, Layout layout, int64_t block_rows, int64_t blo
   }
   s.phase_width = block_cols + last;
   s.row = s.phase_width * static_cast<int64_t>(s.phases.size());
-  const auto stored_row = [&](int64_t t) {
-    return (h.offset + t * h.offset_step - h.least_offset()) / s.row_unit;
-  };
+  const auto stored_row = [&](int64_t t) { return (h.offset + t * h.offset_step - h.least_offset()) / s.row_unit; };
   s.rows = (block_rows - 1) * s.row_step + (h.most_offset() - h.least_offset()) / s.row_unit + 1;
   s.slice = s.rows * s.row;
   s.plane = d.taps * s.slice;
@@ -117,8 +115,8 @@ void fill_row(const Stage& stage, const Walk& w, const Source<T>& source, const 
 }  // namespace
 
 template <class T>
-void fill_stage(const Stage& stage, const Gather& g, const Source<T>& source, const PixelBlock& block,
-                int64_t channels, const PackKernel<T>& pack, T* out) {
+void fill_stage(const Stage& stage, const Gather& g, const Source<T>& source, const PixelBlock& block, int64_t channels,
+                const PackKernel<T>& pack, T* out) {
   const Walk &d = g.d(), &h = g.h(), &w = g.w();
   const int64_t rows =
       (block.h1 - block.h0 - 1) * stage.row_step + (h.most_offset() - h.least_offset()) / stage.row_unit + 1;

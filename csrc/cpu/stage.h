@@ -54,7 +54,7 @@ struct Source {
 };
 
 template <class T>
-void fill_stage(const Stage& stage, const Gather& g, const Source<T>& source, const PixelBlock& block,
-                int64_t channels, const PackKernel<T>& pack, T* out);
+void fill_stage(const Stage& stage, const Gather& g, const Source<T>& source, const PixelBlock& block, int64_t channels,
+                const PackKernel<T>& pack, T* out);
 
 }  // namespace fastconv

@@ -45,7 +45,9 @@ def integers(name: str, value: Any) -> tuple[int, ...]:
     if type(value) is int:
         return (integer(name, value),)
     if isinstance(value, (str, bytes, dict, set)):
-        raise TypeError(f"{name}={quoted(value)}: expected an integer or a sequence of integers, got {type(value).__name__}")
+        raise TypeError(
+            f"{name}={quoted(value)}: expected an integer or a sequence of integers, got {type(value).__name__}"
+        )
     if isinstance(value, np.ndarray) and value.ndim > 1:
         raise TypeError(f"{name} is an array of {value.ndim} axes: expected an integer or a sequence of integers")
     try:

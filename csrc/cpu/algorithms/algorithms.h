@@ -5,11 +5,11 @@
 
 namespace fastconv {
 
-#define FASTCONV_DECLARE_ALGORITHM(name)                                              \
-  Support name##_supports(const ConvProblem&, const Machine&);                        \
-  double name##_cost(const ConvProblem&, const Machine&, int threads);                \
-  void name##_prepare(ConvPlan&);                                                     \
-  void name##_pack(const ConvPlan&, const void* w, void* packed, Interrupt&);         \
+#define FASTCONV_DECLARE_ALGORITHM(name)                                      \
+  Support name##_supports(const ConvProblem&, const Machine&);                \
+  double name##_cost(const ConvProblem&, const Machine&, int threads);        \
+  void name##_prepare(ConvPlan&);                                             \
+  void name##_pack(const ConvPlan&, const void* w, void* packed, Interrupt&); \
   void name##_run(const ConvPlan&, const ConvOperands&, std::byte* workspace, Interrupt&);
 
 FASTCONV_DECLARE_ALGORITHM(pointwise)

@@ -165,7 +165,8 @@ class DepthwiseRun {
     const int64_t all = p_.groups * g.dst_c, unit = nhwc() ? all : 1, plane = nhwc() ? 1 : dst_pixels(g);
     T* const base = dst_ + image * all * dst_pixels(g) + channel0 * plane;
     for (int64_t jh = block.h0; jh < block.h1; ++jh) {
-      const int64_t row = ((d.dst_start + block.d * d.dst_step) * h.dst_full + h.dst_start + jh * h.dst_step) * w.dst_full;
+      const int64_t row =
+          ((d.dst_start + block.d * d.dst_step) * h.dst_full + h.dst_start + jh * h.dst_step) * w.dst_full;
       T* const to = base + (row + w.dst_start + block.w0 * w.dst_step) * unit;
       const T* const from = s.block + (jh - block.h0) * block.cols();
       if (nhwc()) {  // [channel][pixel] -> [pixel][channel]
@@ -216,9 +217,11 @@ double depthwise_cost(const ConvProblem& p, const Machine& machine, int threads)
   const double lanes = static_cast<double>(machine.lanes(static_cast<int64_t>(size_of(p.dtype))));
   double cycles = 0;
   for (const Gather& g : make_gathers(p)) {
-    const double vectors = std::ceil(static_cast<double>(g.w().dst) / lanes) * static_cast<double>(g.d().dst * g.h().dst);
+    const double vectors =
+        std::ceil(static_cast<double>(g.w().dst) / lanes) * static_cast<double>(g.d().dst * g.h().dst);
     const double sums = static_cast<double>(g.src_c * g.dst_c) * vectors * (static_cast<double>(g.taps()) * 0.7 + 2);
-    const double staging = static_cast<double>(g.src_c) * vectors * static_cast<double>(g.w().src_step * g.h().src_step) * 4;
+    const double staging =
+        static_cast<double>(g.src_c) * vectors * static_cast<double>(g.w().src_step * g.h().src_step) * 4;
     // A call of the tile, its filter and its addresses cost about a hundred cycles.
     cycles += sums + staging + 100 * static_cast<double>(g.src_c * g.dst_c * g.d().dst);
   }

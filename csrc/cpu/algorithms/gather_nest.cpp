@@ -97,8 +97,7 @@ class GatherRun {
     Scratch<T>& s = scratch_[thread];
     place_pixels(g, block, s.pixel_offset);
     const Source<T> source = source_at(g, image, group);
-    T* const dst = dst_ + (image * dst_channels(g) * dst_pixels(g)) +
-                   group * g.dst_c * (nhwc() ? 1 : dst_pixels(g));
+    T* const dst = dst_ + (image * dst_channels(g) * dst_pixels(g)) + group * g.dst_c * (nhwc() ? 1 : dst_pixels(g));
     const int64_t block_id = b.first_item + block_index;
     for (int64_t kb = 0; kb < b.k_blocks.parts; ++kb) {
       // Parts of the channels of one block come one after the other: what was packed for the last is still there.
@@ -172,8 +171,8 @@ class GatherRun {
   void pack_tile(const Gather& g, const GatherBlocking& b, const PixelBlock& block, const PixelTile& tile,
                  const T* base, int64_t channels, Scratch<T>& s, T* panel) {
     const int64_t runs = find_runs(g, b, block, tile, s.runs);
-    pack_.pixels({panel, tile.width, tile.width, base, channels, b.stage.plane, b.stage.tap_offset.data(), g.taps(), s.runs, runs,
-                  b.stage.in_place});
+    pack_.pixels({panel, tile.width, tile.width, base, channels, b.stage.plane, b.stage.tap_offset.data(), g.taps(),
+                  s.runs, runs, b.stage.in_place});
   }
 
   // The tile's pixels as runs of neighbours in the stage.
@@ -290,8 +289,8 @@ class GatherRun {
   }
 
   // Where the tile's results go: strides where its pixels are evenly spaced, else their offsets.
-  void set_result(GemmTile<T>& t, const Gather& g, const GatherBlocking& b, const PixelTile& px,
-                  const WeightTile& tile, T* dst, const int64_t* pixel_offset) const {
+  void set_result(GemmTile<T>& t, const Gather& g, const GatherBlocking& b, const PixelTile& px, const WeightTile& tile,
+                  T* dst, const int64_t* pixel_offset) const {
     const int64_t channel_step = nhwc() ? 1 : dst_pixels(g);
     const int64_t pixel_step = g.w().dst_step * (nhwc() ? dst_channels(g) : 1);
     const int64_t* const offset = pixel_offset + px.first;

@@ -49,9 +49,9 @@ void run_gather(const ConvPlan& plan, const Gather& g, const ConvOperands& opera
           for (int64_t tw = 0; tw < W.taps; ++tw) {
             const int64_t z = D.position(jd, td), y = H.position(jh, th), x = W.position(jw, tw);
             if (z < 0 || z >= D.src || y < 0 || y >= H.src || x < 0 || x >= W.src) continue;
-            sum += weight(group, to, from, td, th, tw) *
-                   src[n * src_at.image + (group * g.src_c + from) * src_at.channel + z * src_at.d + y * src_at.h +
-                       x * src_at.w];
+            sum +=
+                weight(group, to, from, td, th, tw) * src[n * src_at.image + (group * g.src_c + from) * src_at.channel +
+                                                          z * src_at.d + y * src_at.h + x * src_at.w];
           }
     return activated(static_cast<T>(sum), p.activation);
   };
@@ -92,8 +92,8 @@ void run_weight_gradient(const ConvPlan& plan, const ConvOperands& operands, Int
           for (int64_t ow = 0; ow < p.w().out; ++ow) {
             const int64_t z = source(p.d(), od, kd), v = source(p.h(), oh, kh), u = source(p.w(), ow, kw);
             if (z < 0 || z >= p.d().in || v < 0 || v >= p.h().in || u < 0 || u >= p.w().in) continue;
-            sum += static_cast<double>(x[n * x_at.image + in_channel * x_at.channel + z * x_at.d + v * x_at.h +
-                                         u * x_at.w]) *
+            sum += static_cast<double>(
+                       x[n * x_at.image + in_channel * x_at.channel + z * x_at.d + v * x_at.h + u * x_at.w]) *
                    y[n * y_at.image + out * y_at.channel + od * y_at.d + oh * y_at.h + ow * y_at.w];
           }
     w[item] = static_cast<T>(sum);

@@ -140,8 +140,8 @@ class WeightGradientRun {
   void pack_columns(const PixelBlock& block, int64_t image, int64_t group, int64_t c0, int64_t channels, T* panel,
                     Scratch<T>& s) const {
     const int64_t pixels = p_.in_pixels(), channel = group * p_.in_c_group() + c0;
-    Source<T> source{x_ + image * p_.in_c * pixels + channel * (nhwc() ? 1 : pixels), pixels,
-                     p_.h().in * p_.w().in, p_.w().in, 1};
+    Source<T> source{x_ + image * p_.in_c * pixels + channel * (nhwc() ? 1 : pixels), pixels, p_.h().in * p_.w().in,
+                     p_.w().in, 1};
     if (nhwc()) source = {source.data, 1, source.d * p_.in_c, source.h * p_.in_c, p_.in_c};
     const T* base = source.data;
     if (!b_.stage.in_place) {

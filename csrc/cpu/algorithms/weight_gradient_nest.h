@@ -18,6 +18,7 @@ namespace fastconv {
 
 void prepare_weight_gradient(ConvPlan& plan);
 double weight_gradient_cost(const ConvProblem& problem, const Machine& machine, int threads);
-void run_weight_gradient(const ConvPlan& plan, const ConvOperands& operands, std::byte* workspace, Interrupt& interrupt);
+void run_weight_gradient(const ConvPlan& plan, const ConvOperands& operands, std::byte* workspace,
+                         Interrupt& interrupt);
 
 }  // namespace fastconv

@@ -53,8 +53,8 @@ WeightTile weight_tile(const ConvPlan& plan, size_t gather, int64_t group, int64
   t.channels = b.k_blocks.size(k_block);
   // All tiles of a k block follow each other; a tile's panel begins where the lanes before it end.
   const int64_t all_lanes = b.packed_group / g.depth();
-  t.packed_offset = b.packed_offset + group * b.packed_group + t.channel0 * g.taps() * all_lanes +
-                    t.first * t.channels * g.taps();
+  t.packed_offset =
+      b.packed_offset + group * b.packed_group + t.channel0 * g.taps() * all_lanes + t.first * t.channels * g.taps();
   return t;
 }
 
@@ -85,8 +85,9 @@ void pack_input_gradient(const ConvProblem& p, const Gather& g, const WeightTile
     for (int64_t td = 0; td < d.taps; ++td)
       for (int64_t th = 0; th < h.taps; ++th)
         for (int64_t tw = 0; tw < wd.taps; ++tw, panel += tile.width) {
-          const int64_t tap = ((d.tap_start + td * d.tap_step) * p.h().kernel + h.tap_start + th * h.tap_step) *
-                                  p.w().kernel + wd.tap_start + tw * wd.tap_step;
+          const int64_t tap =
+              ((d.tap_start + td * d.tap_step) * p.h().kernel + h.tap_start + th * h.tap_step) * p.w().kernel +
+              wd.tap_start + tw * wd.tap_step;
           for (int64_t i = 0; i < tile.width; ++i) panel[i] = i < tile.count ? from[i * taps + tap] : T{0};
         }
   }

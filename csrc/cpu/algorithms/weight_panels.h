@@ -10,8 +10,8 @@
 namespace fastconv {
 
 struct WeightTile {
-  int64_t first, count;  // result channels, within the group
-  int64_t width;         // lanes of the panel
+  int64_t first, count;               // result channels, within the group
+  int64_t width;                      // lanes of the panel
   int64_t group, channel0, channels;  // source channels
   int64_t packed_offset;              // in the packed weights, in elements
 };

@@ -63,8 +63,7 @@ FASTCONV_INLINE void unrolled_rows(const DepthwiseTile<T>& t) {
     const T* x = t.x + q;
     T* y = t.y + q;
     int64_t r = 0;
-    for (; r + 4 <= t.rows; r += 4)
-      unrolled_block<T, ker, step, 4>(t, x + r * step * t.x_row, y + r * t.y_row, count);
+    for (; r + 4 <= t.rows; r += 4) unrolled_block<T, ker, step, 4>(t, x + r * step * t.x_row, y + r * t.y_row, count);
     for (; r < t.rows; ++r) unrolled_block<T, ker, step, 1>(t, x + r * step * t.x_row, y + r * t.y_row, count);
   }
 }

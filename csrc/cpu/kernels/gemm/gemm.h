@@ -17,7 +17,8 @@
 // rows evenly, so that no row of a tile is computed for nothing.
 //
 // Preconditions: rows and vectors are those of the function called; 1 <= cols <= vectors * lanes; B may be read over
-// the full width vectors * lanes, and so may col_bias; c is touched only for j < cols; a_segment and b_segment are null when segments == 1.
+// the full width vectors * lanes, and so may col_bias; c is touched only for j < cols; a_segment and b_segment are null
+// when segments == 1.
 #pragma once
 
 #include <stdint.h>
