@@ -15,6 +15,17 @@ int64_t rows_of(const Machine& m) { return m.isa == Isa::avx512 ? 14 : m.isa == 
 // Fitted to single tiles in L1 on Zen 5; only their order matters for the choice.
 constexpr double kStoreVector = 0.1, kStoreTransposed = 0.8, kStoreScalar = 3.0;
 
+// Cycles to load and store one vector of a panel and of the stage, and to begin a segment of a tile's sum; the share
+// by which tiles run slower from panels in L2. From the 27 layers of the benchmarks, one thread, Zen 5.
+constexpr double kPackVector = 3, kStageVector = 4, kSegment = 5, kPanelShare = 0.04;
+
+// Where nothing is padded and rows are as long as the source's, all rows of a block are one: a tile may span them.
+bool rows_follow(const ConvProblem& p, const Gather& g) {
+  return p.layout == Layout::nchw && g.taps() == 1 && g.w().src == g.w().dst && g.w().src_step == 1 &&
+         g.h().src == g.h().dst && g.h().src_step == 1 && g.d().src == g.d().dst && g.w().offset == 0 &&
+         g.h().offset == 0 && g.d().offset == 0;
+}
+
 double store_cycles(const ConvProblem& p, const Gather& g, bool channels_on_vector) {
   const bool contiguous = g.w().dst_step == 1;  // neighbouring pixels, in NCHW
   if (p.layout == Layout::nhwc) return channels_on_vector ? kStoreVector : contiguous ? kStoreTransposed : kStoreScalar;
@@ -23,7 +34,8 @@ double store_cycles(const ConvProblem& p, const Gather& g, bool channels_on_vect
 }
 
 // Rows of results whose panels fill half of L2, but no more than what leaves every thread a few blocks.
-void choose_block(GatherBlocking& b, const Gather& g, const Machine& m, int64_t element_bytes, int64_t blocks_wanted) {
+void choose_block(GatherBlocking& b, const Gather& g, const Machine& m, int64_t element_bytes, int64_t blocks_wanted,
+                  bool whole_block) {
   const int64_t k_channels = ceil_div(b.k_blocks.count, b.k_blocks.parts);
   const int64_t depth = k_channels * std::max<int64_t>(1, b.panels ? g.taps() : 1);
   const int64_t room = std::max<int64_t>(16, m.l2_bytes / 2 / element_bytes / depth);
@@ -38,7 +50,7 @@ void choose_block(GatherBlocking& b, const Gather& g, const Machine& m, int64_t 
     // Of the heights that fit, the one that wastes fewest lanes or rows of its last tile; the taller of equals.
     double least = 0;
     for (int64_t rows = 1; rows <= std::min(most, std::max(for_threads, ceil_div(width, g.w().dst))); ++rows) {
-      const int64_t pixels = b.panels ? rows * g.w().dst : g.w().dst;
+      const int64_t pixels = whole_block ? rows * g.w().dst : g.w().dst;
       const double cycles = b.channels_on_vector ? tile_cycles(pixels, rows_of(m), width, lanes)
                                                  : tile_cycles(rows_of(m), rows_of(m), pixels, lanes);
       // Each block reads the rows its windows share with the next one again.
@@ -78,7 +90,8 @@ GatherBlocking block_gather(const ConvProblem& p, const Gather& g, const Machine
   GatherBlocking best = b;
   for (const bool channels_on_vector : {false, true}) {
     b.channels_on_vector = channels_on_vector;
-    choose_block(b, g, m, bytes, ceil_div(2 * threads, std::max<int64_t>(1, p.batch) * p.groups));
+    choose_block(b, g, m, bytes, ceil_div(2 * threads, std::max<int64_t>(1, p.batch) * p.groups),
+                 panels || rows_follow(p, g));
     const int64_t tile = channels_on_vector ? 2 * lanes : max_rows;
     b.channel_tiles = {g.dst_c, ceil_div(g.dst_c, tile)};
     const double cycles = gather_cycles(p, g, b, m);
@@ -95,25 +108,27 @@ GatherBlocking block_gather(const ConvProblem& p, const Gather& g, const Machine
 
 double gather_cycles(const ConvProblem& p, const Gather& g, const GatherBlocking& b, const Machine& m) {
   const int64_t bytes = static_cast<int64_t>(size_of(p.dtype)), lanes = m.lanes(bytes), max_rows = rows_of(m);
+  const double depth = static_cast<double>(g.depth()), all_pixels = static_cast<double>(g.pixels());
   const int64_t rows = std::min(b.block_rows, g.h().dst);
-  const int64_t pixels = b.panels ? rows * b.block_cols : b.block_cols;
-  const double repeats = static_cast<double>(b.blocks()) * static_cast<double>(b.panels ? 1 : rows);
+  const bool whole_block = b.panels || rows_follow(p, g);
+  const int64_t pixels = whole_block ? rows * b.block_cols : b.block_cols;
+  const double repeats = static_cast<double>(b.blocks()) * static_cast<double>(whole_block ? 1 : rows);
   const double tiles = b.channels_on_vector ? tile_cycles(pixels, max_rows, g.dst_c, lanes)
                                             : tile_cycles(g.dst_c, max_rows, pixels, lanes);
-  const double depth = static_cast<double>(g.depth());
-  const double all_pixels = static_cast<double>(g.pixels());
-  // A vector of the panel is loaded and stored in about two cycles; reading the stage costs the tile a segment per tap.
-  const double moving = b.panels ? all_pixels * depth / static_cast<double>(lanes) * 2 : 0;
-  const double segments =
-      b.panels ? 0
-               : repeats * static_cast<double>(g.taps()) *
-                     static_cast<double>(ceil_div(g.dst_c, b.channels_on_vector ? 2 * lanes : max_rows)) *
-                     static_cast<double>(ceil_div(pixels, b.channels_on_vector ? max_rows : 2 * lanes)) * 6;
-  const double staging = static_cast<double>(g.src_c) * static_cast<double>(g.d().src * g.h().src * g.w().src) /
-                         static_cast<double>(lanes) * 4;
-  const double storing = all_pixels * static_cast<double>(g.dst_c) * store_cycles(p, g, b.channels_on_vector) *
-                         static_cast<double>(b.k_blocks.parts);
-  return repeats * tiles * depth + moving + segments + staging + storing;
+  double cycles = repeats * tiles * depth;
+  cycles += all_pixels * static_cast<double>(g.dst_c) * store_cycles(p, g, b.channels_on_vector) *
+            static_cast<double>(b.k_blocks.parts);
+  const double vectors = all_pixels / static_cast<double>(lanes);
+  if (b.panels) {
+    cycles += cycles * kPanelShare + vectors * depth * kPackVector;
+  } else {
+    const int64_t down = b.channels_on_vector ? pixels : g.dst_c, along = b.channels_on_vector ? g.dst_c : pixels;
+    const double runs = repeats * static_cast<double>(ceil_div(down, max_rows) * ceil_div(along, 2 * lanes));
+    cycles += runs * static_cast<double>(g.taps() * b.k_blocks.parts) * kSegment;
+  }
+  if (!b.panels && rows_follow(p, g)) return cycles;  // read in place
+  const double source = static_cast<double>(g.src_c) * static_cast<double>(g.d().src * g.h().src * g.w().src);
+  return cycles + source / static_cast<double>(lanes) * kStageVector;
 }
 
 }  // namespace fastconv

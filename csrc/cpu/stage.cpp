@@ -1,5 +1,7 @@
 #include "stage.h"
 
+#include "blocking.h"
+
 #include <algorithm>
 #include <cstring>
 #include <numeric>
@@ -85,30 +87,56 @@ Span inside_span(const Walk& w, const PixelBlock& block, int64_t phase, int64_t 
   return span;
 }
 
-// One stored phase of one row, for all channels. src_row is null for a row of zeros.
+// Stored rows [begin, end) lie inside the source, row `begin` at source row `first`; the others are zeros.
+struct RowSpan {
+  int64_t begin, end, first;
+};
+
+RowSpan inside_rows(const Walk& h, const PixelBlock& block, int64_t unit, int64_t rows) {
+  const int64_t origin = block.h0 * h.src_step + h.least_offset();
+  RowSpan span;
+  span.begin = std::min(rows, origin >= 0 ? 0 : ceil_div(-origin, unit));
+  span.end = std::max(span.begin, std::min(rows, origin >= h.src ? 0 : ceil_div(h.src - origin, unit)));
+  span.first = origin + span.begin * unit;
+  return span;
+}
+
 template <class T>
-void fill_row(const Stage& stage, const Walk& w, const Source<T>& source, const T* src_row, const Span& span,
-              int64_t channels, const PackKernel<T>& pack, T* out) {
-  const int64_t width = stage.phase_width;
-  const bool empty = !src_row || span.begin == span.end;
+void zero(T* first, int64_t count) {
+  std::memset(first, 0, static_cast<size_t>(count) * sizeof(T));
+}
+
+// One phase of the rows of a slice. NCHW: channel by channel, rows with their padding in one go.
+template <class T>
+void fill_planar(const Stage& stage, const Walk& w, const Source<T>& source, const T* slice, const RowSpan& rows,
+                 int64_t all_rows, const Span& span, int64_t channels, const PackKernel<T>& pack, T* out) {
+  const bool empty = !slice || span.begin == span.end;
   for (int64_t c = 0; c < channels; ++c) {
-    T* const row = out + c * stage.plane;
-    std::memset(row, 0, (empty ? width : span.begin) * sizeof(T));
-    if (!empty) std::memset(row + span.end, 0, (width - span.end) * sizeof(T));
+    T* const plane = out + c * stage.plane;
+    for (int64_t r = 0; r < all_rows; ++r)
+      if (empty || r < rows.begin || r >= rows.end) zero(plane + r * stage.row, stage.phase_width);
+    if (empty || rows.begin == rows.end) continue;
+    pack.pad_rows({plane + rows.begin * stage.row, stage.row, stage.phase_width, span.begin, span.end,
+                   slice + c * source.channel + rows.first * source.h + span.first, stage.row_unit * source.h,
+                   w.src_step, rows.end - rows.begin});
   }
-  if (empty) return;
-  const int64_t count = span.end - span.begin;
-  const T* const first = src_row + span.first * source.w;
-  if (source.w != 1) {  // channels last: the columns become rows
-    pack.transpose({out + span.begin, stage.plane, count, first, source.w * w.src_step, count, channels});
-    return;
-  }
-  for (int64_t c = 0; c < channels; ++c) {
-    T* const row = out + c * stage.plane + span.begin;
-    if (w.src_step == 1)
-      std::memcpy(row, first + c * source.channel, count * sizeof(T));
-    else
-      pack.spread(row, first + c * source.channel, count, w.src_step);
+}
+
+// The same with the channels last: the columns of all channels become rows.
+template <class T>
+void fill_channels_last(const Stage& stage, const Walk& w, const Source<T>& source, const T* slice, const RowSpan& rows,
+                        int64_t all_rows, const Span& span, int64_t channels, const PackKernel<T>& pack, T* out) {
+  for (int64_t r = 0; r < all_rows; ++r) {
+    const bool empty = !slice || span.begin == span.end || r < rows.begin || r >= rows.end;
+    T* const row = out + r * stage.row;
+    for (int64_t c = 0; c < channels; ++c) {
+      zero(row + c * stage.plane, empty ? stage.phase_width : span.begin);
+      if (!empty) zero(row + c * stage.plane + span.end, stage.phase_width - span.end);
+    }
+    if (empty) continue;
+    const T* const first = slice + (rows.first + (r - rows.begin) * stage.row_unit) * source.h + span.first * source.w;
+    const int64_t count = span.end - span.begin;
+    pack.transpose({row + span.begin, stage.plane, count, first, source.w * w.src_step, count, channels});
   }
 }
 
@@ -118,17 +146,19 @@ template <class T>
 void fill_stage(const Stage& stage, const Gather& g, const Source<T>& source, const PixelBlock& block, int64_t channels,
                 const PackKernel<T>& pack, T* out) {
   const Walk &d = g.d(), &h = g.h(), &w = g.w();
-  const int64_t rows =
+  const int64_t all_rows =
       (block.h1 - block.h0 - 1) * stage.row_step + (h.most_offset() - h.least_offset()) / stage.row_unit + 1;
+  const RowSpan rows = inside_rows(h, block, stage.row_unit, all_rows);
   for (int64_t td = 0; td < d.taps; ++td) {
     const int64_t z = d.position(block.d, td);
-    for (int64_t r = 0; r < rows; ++r) {
-      const int64_t y = block.h0 * h.src_step + h.least_offset() + r * stage.row_unit;
-      const bool outside = z < 0 || z >= d.src || y < 0 || y >= h.src;
-      const T* const src_row = outside ? nullptr : source.data + z * source.d + y * source.h;
-      for (size_t slot = 0; slot < stage.phases.size(); ++slot)
-        fill_row(stage, w, source, src_row, inside_span(w, block, stage.phases[slot], stage.phase_width), channels,
-                 pack, out + td * stage.slice + r * stage.row + static_cast<int64_t>(slot) * stage.phase_width);
+    const T* const slice = z < 0 || z >= d.src ? nullptr : source.data + z * source.d;
+    for (size_t slot = 0; slot < stage.phases.size(); ++slot) {
+      const Span span = inside_span(w, block, stage.phases[slot], stage.phase_width);
+      T* const to = out + td * stage.slice + static_cast<int64_t>(slot) * stage.phase_width;
+      if (source.w == 1)
+        fill_planar(stage, w, source, slice, rows, all_rows, span, channels, pack, to);
+      else
+        fill_channels_last(stage, w, source, slice, rows, all_rows, span, channels, pack, to);
     }
   }
 }

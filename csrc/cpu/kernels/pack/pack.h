@@ -7,7 +7,9 @@
 //            exact == false: whole vectors are moved; src must be readable, and panel writeable, one vector
 //            (kPackSlack elements) beyond what is named. exact == true: not an element more is touched.
 // transpose  panel[k * panel_row + i] = src[i * row_stride + k],  i < rows; 0 for rows <= i < width
-// spread     dst[q] = src[q * step]
+// pad_rows   row r of dst:  0 for q < begin;  src[r * src_row + (q - begin) * step] for begin <= q < end;  0 up to
+// width
+//            Reads and writes nothing else.
 #pragma once
 
 #include <stdint.h>
@@ -41,13 +43,21 @@ struct TransposePanel {
   int64_t rows, count;
 };
 
+template <class T>
+struct PaddedRows {
+  T* dst;
+  int64_t dst_row, width, begin, end;
+  const T* src;
+  int64_t src_row, step, rows;
+};
+
 constexpr int64_t kPackSlack = 16;  // elements in the widest vector
 
 template <class T>
 struct PackKernel {
   void (*pixels)(const PixelPanel<T>&);
   void (*transpose)(const TransposePanel<T>&);
-  void (*spread)(T* dst, const T* src, int64_t count, int64_t step);
+  void (*pad_rows)(const PaddedRows<T>&);
 };
 
 struct PackKernels {

@@ -3,8 +3,8 @@
 //   pixels:     for c in channels: for t in taps: for run in runs: whole vectors from src to the panel's row
 //               A vector may run over the end of its run: the next run, or the next row, is written after it.
 //   transpose:  blocks of lanes x lanes through registers (simd.h), the rest element by element
-//   spread:     step 2, the usual one, takes every other lane of two vectors
-// Registers: one vector for pixels and spread, `lanes` for transpose (16 of 32 with AVX-512, 8 of 16 with AVX2).
+//   pad_rows:   zeros, vectors, zeros; step 2 takes every other lane of two vectors
+// Registers: two vectors for pixels and pad_rows, `lanes` for transpose (16 of 32 with AVX-512, 8 of 16 with AVX2).
 // Tried and lost: gather instructions for the pixels (about one element a cycle, where a run moves a vector).
 #pragma once
 
@@ -14,6 +14,7 @@
 namespace {
 
 using fastconv::PackKernel;
+using fastconv::PaddedRows;
 using fastconv::PixelPanel;
 using fastconv::PixelRun;
 using fastconv::TransposePanel;
@@ -99,20 +100,57 @@ FASTCONV_INLINE Vector<T> every_other(Vector<T> low, Vector<T> high, Indices<l..
   return __builtin_shufflevector(low, high, (2 * l)...);
 }
 
+// Vectors at step 1 or 2, the last one masked: a stage has other rows behind this one.
 template <class T>
-void spread(T* dst, const T* src, int64_t count, int64_t step) {
+FASTCONV_INLINE void copy_row(T* dst, const T* src, int64_t count) {
   constexpr int lanes = kLanes<T>;
   int64_t q = 0;
+  for (; q + lanes <= count; q += lanes) store(dst + q, load(src + q));
+  if (q < count) store_some(dst + q, load_some(src + q, (int)(count - q)), (int)(count - q));
+}
+
+template <class T>
+FASTCONV_INLINE void zero_exact(T* dst, int64_t count) {
+  int64_t q = 0;
+  for (; q + kLanes<T> <= count; q += kLanes<T>) store(dst + q, Vector<T>{});
+  if (q < count) store_some(dst + q, Vector<T>{}, (int)(count - q));
+}
+
+template <class T>
+FASTCONV_INLINE void spread_row(T* dst, const T* src, int64_t count) {
+  constexpr int lanes = kLanes<T>;
+  using Lanes = typename MakeIndices<lanes>::type;
+  int64_t q = 0;
   // The second load of the last vector would read one element past the last one taken: stop before it.
-  if (step == 2)
-    for (; q + lanes < count; q += lanes)
-      store(dst + q, every_other<T>(load(src + 2 * q), load(src + 2 * q + lanes), typename MakeIndices<lanes>::type{}));
-  for (; q < count; ++q) dst[q] = src[q * step];
+  for (; q + lanes < count; q += lanes)
+    store(dst + q, every_other<T>(load(src + 2 * q), load(src + 2 * q + lanes), Lanes{}));
+  if (q == count) return;
+  const int left = 2 * (int)(count - q) - 1;  // elements from the first taken to the last
+  const Vector<T> low = left >= lanes ? load(src + 2 * q) : load_some(src + 2 * q, left);
+  const Vector<T> high = left > lanes ? load_some(src + 2 * q + lanes, left - lanes) : Vector<T>{};
+  store_some(dst + q, every_other<T>(low, high, Lanes{}), (int)(count - q));
+}
+
+template <class T>
+void pad_rows(const PaddedRows<T>& p) {
+  const int64_t count = p.end - p.begin;
+  const T* src = p.src;
+  T* dst = p.dst;
+  for (int64_t r = 0; r < p.rows; ++r, dst += p.dst_row, src += p.src_row) {
+    zero_exact(dst, p.begin);
+    if (p.step == 1)
+      copy_row(dst + p.begin, src, count);
+    else if (p.step == 2)
+      spread_row(dst + p.begin, src, count);
+    else
+      for (int64_t q = 0; q < count; ++q) dst[p.begin + q] = src[q * p.step];
+    zero_exact(dst + p.end, p.width - p.end);
+  }
 }
 
 template <class T>
 constexpr PackKernel<T> make_pack_kernel() {
-  return {pack_pixels<T>, pack_transpose<T>, spread<T>};
+  return {pack_pixels<T>, pack_transpose<T>, pad_rows<T>};
 }
 
 }  // namespace
