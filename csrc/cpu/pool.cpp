@@ -53,20 +53,31 @@ void for_channel_blocks(const PlaceProblem& p, Interrupt& interrupt, const F& f)
   });
 }
 
-template <class T>
-void place(const PlaceProblem& p, const int64_t* index, const T* values, T* targets, bool add, Interrupt& interrupt) {
+// `unit` elements apart, `count` channels side by side: constants 1 and 1 for planes.
+template <bool add, class T>
+inline void place_block(const PlaceProblem& p, const int64_t* index, const T* values, T* targets, int64_t unit,
+                        int64_t count) {
+  if (unit == 1)
+    std::fill_n(targets, p.targets, T{0});
+  else
+    for (int64_t i = 0; i < p.targets; ++i) std::fill_n(targets + i * unit, count, T{0});
+  for (int64_t i = 0; i < p.values; ++i)
+    for (int64_t c = 0; c < count; ++c) {
+      T& target = targets[index[i * unit + c] * unit + c];
+      target = add ? target + values[i * unit + c] : values[i * unit + c];
+    }
+}
+
+template <bool add, class T>
+void place(const PlaceProblem& p, const int64_t* index, const T* values, T* targets, Interrupt& interrupt) {
   const bool planes = p.layout == Layout::nchw;
-  const int64_t unit = planes ? 1 : p.channels;
   for_channel_blocks(p, interrupt, [&](int64_t image, int64_t first, int64_t count) {
     const int64_t from = image * p.values * p.channels + first * (planes ? p.values : 1);
     T* const to = targets + image * p.targets * p.channels + first * (planes ? p.targets : 1);
-    for (int64_t i = 0; i < p.targets; ++i) std::fill_n(to + i * unit, count, T{0});
-    for (int64_t i = 0; i < p.values; ++i)
-      for (int64_t c = 0; c < count; ++c) {
-        const int64_t at = from + i * unit + c;
-        T& target = to[index[at] * unit + c];
-        target = add ? target + values[at] : values[at];
-      }
+    if (planes)
+      place_block<add>(p, index + from, values + from, to, 1, 1);
+    else
+      place_block<add>(p, index + from, values + from, to, p.channels, count);
   });
 }
 
@@ -99,13 +110,17 @@ bool run_pool(const PoolProblem& p, const void* x, void* y, int64_t* index, Inte
 int64_t find_bad_index(const PlaceProblem& p, const int64_t* index) {
   const int64_t count = p.batch * p.channels * p.values;
   std::atomic<bool> bad{false};
-  Interrupt never;
-  parallel_ranges((count + 4095) / 4096, 4096, never, [&](int64_t begin, int64_t end, int) {
-    const auto limit = static_cast<uint64_t>(p.targets);
-    bool found = false;
-    for (int64_t i = begin * 4096; i < std::min(end * 4096, count); ++i)
-      found |= static_cast<uint64_t>(index[i]) >= limit;
-    if (found) bad.store(true, std::memory_order_relaxed);
+  Interrupt never;  // it reads each index once
+  constexpr int64_t kIndexBlock = 4096;
+  parallel_ranges((count + kIndexBlock - 1) / kIndexBlock, kIndexBlock, never, [&](int64_t begin, int64_t end, int) {
+    // The sign of `at` or of `last - at` is set for an index outside: two operations that every ISA has for 64 bits.
+    const auto last = static_cast<uint64_t>(p.targets - 1);
+    uint64_t signs = 0;
+    for (int64_t i = begin * kIndexBlock; i < std::min(end * kIndexBlock, count); ++i) {
+      const auto at = static_cast<uint64_t>(index[i]);
+      signs |= at | (last - at);
+    }
+    if (signs >> 63) bad.store(true, std::memory_order_relaxed);
   });
   if (!bad) return -1;
   return std::find_if(index, index + count, [&](int64_t at) { return at < 0 || at >= p.targets; }) - index;
@@ -116,7 +131,9 @@ bool run_place(const PlaceProblem& p, const int64_t* index, const void* values, 
   Interrupt interrupt(poll);
   visit_dtype(p.dtype, [&](auto zero) {
     using T = decltype(zero);
-    place<T>(p, index, static_cast<const T*>(values), static_cast<T*>(targets), add, interrupt);
+    const T* const from = static_cast<const T*>(values);
+    T* const to = static_cast<T*>(targets);
+    add ? place<true>(p, index, from, to, interrupt) : place<false>(p, index, from, to, interrupt);
   });
   return !interrupt.stopped();
 }
