@@ -30,6 +30,8 @@ import json, os, signal, sys, threading, time
 import numpy as np, fastconv
 from tests.test_process import LONG, accepts
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell starts with it ignored
+
 direction, algorithm = sys.argv[1:]
 make = next((make for make in LONG[direction] if accepts(make, algorithm)), None)
 latencies, finished = [], 0
