@@ -21,7 +21,7 @@ DepthwiseNest nest_for(const ConvProblem& p, const Machine& machine) {
     return DepthwiseNest::channels;
   const int64_t step_w = p.direction == Direction::forward ? p.w().stride : 1;
   return p.layout == Layout::nchw && reads_in_place(machine) && step_w <= 2 ? DepthwiseNest::image
-                                                                         : DepthwiseNest::staged;
+                                                                            : DepthwiseNest::staged;
 }
 
 }  // namespace

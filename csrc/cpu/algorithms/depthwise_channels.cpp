@@ -127,8 +127,7 @@ void pack_depthwise_channels(const ConvPlan& plan, const void* w, void* packed) 
       for (int64_t td = 0; td < g.d().taps; ++td)
         for (int64_t th = 0; th < g.h().taps; ++th)
           for (int64_t tw = 0; tw < g.w().taps; ++tw) {
-            const int64_t at =
-                (tap(g.d(), td) * p.h().kernel + tap(g.h(), th)) * p.w().kernel + tap(g.w(), tw);
+            const int64_t at = (tap(g.d(), td) * p.h().kernel + tap(g.h(), th)) * p.w().kernel + tap(g.w(), tw);
             for (int64_t c = 0; c < p.groups; ++c) *to++ = from[c * p.taps() + at];
           }
     }

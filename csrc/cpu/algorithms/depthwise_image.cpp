@@ -20,6 +20,9 @@ namespace {
 constexpr int64_t kPartPixels = 128 * 128;
 constexpr int64_t kBlockPixels = 6 * 1024;
 
+// Products of an item, at most, where a plane does not have more: some 10 us, long beside a look at the clock.
+constexpr double kItemProducts = 512 * 1024;
+
 bool strided_store(const ConvPlan& plan) {
   for (const Gather& g : plan.gathers)
     if (g.w().dst_step != 1) return true;
@@ -35,8 +38,20 @@ int64_t parts_of(const ConvPlan& plan) {
   }
   const int64_t planes = plan.problem.batch * plan.problem.groups;
   // A few parts for every thread; the sums do not depend on them.
-  if (plan.threads > 1 && planes < 4 * plan.threads) parts = std::max(parts, ceil_div(4 * plan.threads, std::max<int64_t>(1, planes)));
+  if (plan.threads > 1 && planes < 4 * plan.threads)
+    parts = std::max(parts, ceil_div(4 * plan.threads, std::max<int64_t>(1, planes)));
   return parts;
+}
+
+// Parts of planes, one after the other in memory, that an item computes.
+Split items_of(const ConvPlan& plan) {
+  const ConvProblem& p = plan.problem;
+  const int64_t parts = p.batch * p.groups * parts_of(plan);
+  const double products = p.flops() / 2 / static_cast<double>(std::max<int64_t>(1, parts));
+  const int64_t together = std::max<int64_t>(1, static_cast<int64_t>(kItemProducts / std::max(1.0, products)));
+  // Several items for every thread.
+  const int64_t items = std::max(ceil_div(parts, together), std::min<int64_t>(parts, 4 * (plan.threads - 1)));
+  return {parts, std::max<int64_t>(1, items)};
 }
 
 template <class T>
@@ -64,6 +79,7 @@ class ImageRun {
         p_(plan.problem),
         forward_(plan.problem.direction == Direction::forward),
         parts_(parts_of(plan)),
+        items_(items_of(plan)),
         kernel_(typed<T>(kernels_for(plan.machine.isa).depthwise)),
         src_(static_cast<const T*>(forward_ ? operands.x : operands.y)),
         w_(static_cast<const T*>(operands.w)),
@@ -77,13 +93,17 @@ class ImageRun {
   }
 
   void item(int64_t item, int thread, Interrupt& interrupt) {
-    const int64_t part = item % parts_, group = item / parts_ % p_.groups, image = item / parts_ / p_.groups;
-    for (const Gather& g : plan_.gathers) {
-      const Split rows{g.h().dst, parts_};
-      if (rows.size(part) == 0) continue;
-      for (int64_t j = 0; j < g.dst_c; ++j)
-        for (int64_t d = 0; d < g.d().dst && !interrupt.stop_here(thread); ++d)
-          plane(g, image, group, j, d, rows.begin(part), rows.size(part), scratch_[thread]);
+    for (int64_t unit = items_.begin(item); unit < items_.begin(item + 1); ++unit) {
+      const int64_t part = unit % parts_, group = unit / parts_ % p_.groups, image = unit / parts_ / p_.groups;
+      for (const Gather& g : plan_.gathers) {
+        const Split rows{g.h().dst, parts_};
+        if (rows.size(part) == 0) continue;
+        for (int64_t j = 0; j < g.dst_c; ++j)
+          for (int64_t d = 0; d < g.d().dst; ++d) {
+            if (items_.parts == items_.count && interrupt.stop_here(thread)) return;  // long ones, one to an item
+            plane(g, image, group, j, d, rows.begin(part), rows.size(part), scratch_[thread]);
+          }
+      }
     }
   }
 
@@ -162,6 +182,7 @@ class ImageRun {
   const ConvProblem& p_;
   const bool forward_;
   const int64_t parts_;
+  const Split items_;
   const DepthwiseKernel<T>& kernel_;
   const T *src_, *w_, *bias_;
   T* dst_;
@@ -171,7 +192,7 @@ class ImageRun {
 }  // namespace
 
 void prepare_depthwise_image(ConvPlan& plan) {
-  plan.blocking.items = plan.problem.batch * plan.problem.groups * parts_of(plan);
+  plan.blocking.items = plan.problem.batch == 0 ? 0 : items_of(plan).parts;
   plan.blocking.thread_bytes = visit_dtype(plan.problem.dtype, [&](auto zero) {
     Carver carver(nullptr);
     const Scratch<decltype(zero)> scratch(carver, plan);

@@ -10,8 +10,8 @@
 
 namespace fastconv {
 
-#define FASTCONV_DECLARE_NEST(name)                                                                \
-  void prepare_depthwise_##name(ConvPlan& plan);                                                   \
+#define FASTCONV_DECLARE_NEST(name)                                                                   \
+  void prepare_depthwise_##name(ConvPlan& plan);                                                      \
   void run_depthwise_##name(const ConvPlan& plan, const ConvOperands& operands, std::byte* workspace, \
                             Interrupt& interrupt);
 FASTCONV_DECLARE_NEST(image)

@@ -1,6 +1,7 @@
 // Weight gradients of depthwise: sums over the pixels of products of two planes.
 //
-//   dw[group, j][tap] = sum over images and pixels of  dy[group, j][pixel] * x[group][pixel * stride + tap * dilation - pad]
+//   dw[group, j][tap] = sum over images and pixels of  dy[group, j][pixel] * x[group][pixel * stride + tap * dilation -
+//   pad]
 //
 //   NCHW: for item = (chunk of the slices of all images, result channel):    lanes are pixels
 //           for slice in the chunk, tap in depth:  plane sums, a vector per tap;  the lanes added at the end
@@ -115,7 +116,8 @@ class SumsRun {
     t.y_row = p_.w().out * p_.in_c;
     t.cols = p_.w().out;
     for (int64_t unit = division_.chunks.begin(chunk); unit < division_.chunks.begin(chunk + 1); ++unit) {
-      const int64_t block = unit % rows.parts, d = unit / rows.parts % p_.d().out, image = unit / rows.parts / p_.d().out;
+      const int64_t block = unit % rows.parts, d = unit / rows.parts % p_.d().out,
+                    image = unit / rows.parts / p_.d().out;
       t.rows = rows.size(block);
       t.first_h = rows.begin(block) * p_.h().stride - p_.h().pad_lo;
       t.y = y_ + ((image * p_.d().out + d) * p_.h().out + rows.begin(block)) * t.y_row;
@@ -165,7 +167,8 @@ Support depthwise_sums_supports(const ConvProblem& p, const Machine& machine) {
     if (p.out_c_group() != 1) return {"weight gradients with channels last need 1 output channel per group"};
     return {};
   }
-  if (!reads_in_place(machine)) return {cat("weight gradients need masked loads, which ", name_of(machine.isa), " lacks")};
+  if (!reads_in_place(machine))
+    return {cat("weight gradients need masked loads, which ", name_of(machine.isa), " lacks")};
   if (p.w().stride > 2) return {cat("weight gradients need a stride of 1 or 2 along the width, here ", p.w().stride)};
   return {};
 }

@@ -84,9 +84,9 @@ struct DepthwisePixelSums {
 template <class T>
 struct DepthwiseKernel {
   using Run = void (*)(const DepthwiseTile<T>&);
-  Run unrolled[3][2][2];  // 3x3, 5x5, 7x7; step_h = 1 or 2 times tap_h; step_w 1 or 2
-  Run any[2];             // step_w 1 or 2
-  bool reads_in_place;    // loads under masks
+  Run unrolled[3][2];   // 3x3, 5x5, 7x7; step_h = 1 or 2 times tap_h, step_w the same, or 1 without masks
+  Run any[2];           // step_w 1 or 2
+  bool reads_in_place;  // loads under masks
   void (*pixels)(const DepthwisePixels<T>&);
   void (*sums)(const DepthwiseSums<T>&);
   void (*pixel_sums)(const DepthwisePixelSums<T>&);
@@ -95,12 +95,12 @@ struct DepthwiseKernel {
 
   Run unrolled_for(const DepthwiseTile<T>& t) const {
     const bool square = t.ker_h == t.ker_w && (t.ker_w == 3 || t.ker_w == 5 || t.ker_w == 7);
-    const bool rows_follow = t.step_h == t.tap_h || t.step_h == 2 * t.tap_h;
-    if (!square || !rows_follow) return nullptr;
+    const int64_t step = t.step_h == t.tap_h ? 1 : t.step_h == 2 * t.tap_h ? 2 : 0;
+    if (!square || step == 0 || t.step_w != (reads_in_place ? step : 1)) return nullptr;
     if (t.step_w == 2)  // pairs of neighbouring columns are loaded together
       for (int64_t tw = 1; tw < t.ker_w; ++tw)
         if (t.column[tw] != t.column[0] + tw) return nullptr;
-    return unrolled[(t.ker_w - 3) / 2][t.step_h == t.tap_h ? 0 : 1][t.step_w - 1];
+    return unrolled[(t.ker_w - 3) / 2][step - 1];
   }
 
   void run(const DepthwiseTile<T>& t) const {

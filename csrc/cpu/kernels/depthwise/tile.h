@@ -1,6 +1,6 @@
 // The tiles of depthwise.h, once for every ISA.
 //
-//   for rows in steps of 7, then 4, 2, 1: for columns in steps of one vector:              unrolled: row reuse
+//   for rows in steps of 7, then 3, 1: for columns in steps of one vector:              unrolled: row reuse
 //     acc[7] = start
 //     for input row i of (7 - 1) * step + ker_h, unless it is outside:  load its ker_w shifted vectors once
 //       for r in 7 with th = i - r * step inside the filter: acc[r] += w[th][:] * loaded[:]
@@ -42,6 +42,10 @@ template <class T>
 FASTCONV_INLINE bool row_outside(const DepthwiseTile<T>& t, int64_t row) {
   return (uint64_t)row >= (uint64_t)t.in_h;
 }
+
+// Bytes ahead of a load that its line is asked for: planes follow each other, so that the next one is on its way
+// while the edge of this one is computed.
+constexpr int64_t kAhead = 4096;
 
 // The filter: in registers where there are enough.
 template <class T, int ker>
@@ -104,7 +108,7 @@ struct Columns {
 };
 
 // `rows` results one below the other, one vector wide. x: row first_h, column 0 of the source's rows.
-template <class T, int ker, int step_h, int rows, class C>
+template <class T, int ker, int step_h, int step_w, int rows, class C>
 FASTCONV_INLINE void unrolled_block(const DepthwiseTile<T>& t, const Filter<T, ker>& filter, const C& columns,
                                     int64_t first_row, const T* x, T* y, int count) {
   Vector<T> acc[rows];
@@ -115,6 +119,8 @@ FASTCONV_INLINE void unrolled_block(const DepthwiseTile<T>& t, const Filter<T, k
     const int64_t row = first_row + i * t.tap_h;
     if (row_outside(t, row)) continue;
     Vector<T> loaded[ker];
+    __builtin_prefetch((const char*)(x + row * t.x_row) + kAhead);
+    if (step_w == 2) __builtin_prefetch((const char*)(x + row * t.x_row) + kAhead + 64);
     columns.read(x + row * t.x_row, loaded);
 #pragma GCC unroll 7
     for (int r = 0; r < rows; ++r) {
@@ -146,10 +152,10 @@ FASTCONV_INLINE void unrolled_rows(const DepthwiseTile<T>& t, const Filter<T, ke
       if (q * step_w + least < 0 || q * step_w + most + span > t.in_w) {
         Columns<T, ker, step_w, true> edge(t);
         edge.at(t, q);
-        unrolled_block<T, ker, step_h, rows>(t, filter, edge, first_row, x, y + q, count);
+        unrolled_block<T, ker, step_h, step_w, rows>(t, filter, edge, first_row, x, y + q, count);
         continue;
       }
-    unrolled_block<T, ker, step_h, rows>(t, filter, inner, first_row, x, y + q, count);
+    unrolled_block<T, ker, step_h, step_w, rows>(t, filter, inner, first_row, x, y + q, count);
   }
 }
 
@@ -158,9 +164,8 @@ void unrolled_tile(const DepthwiseTile<T>& t) {
   const Filter<T, ker> filter(t.w);
   int64_t r = 0;
   for (; r + 7 <= t.rows; r += 7) unrolled_rows<T, ker, step_h, step_w, 7>(t, filter, r);
-  if (r + 4 <= t.rows) unrolled_rows<T, ker, step_h, step_w, 4>(t, filter, r), r += 4;
-  if (r + 2 <= t.rows) unrolled_rows<T, ker, step_h, step_w, 2>(t, filter, r), r += 2;
-  if (r < t.rows) unrolled_rows<T, ker, step_h, step_w, 1>(t, filter, r);
+  for (; r + 3 <= t.rows; r += 3) unrolled_rows<T, ker, step_h, step_w, 3>(t, filter, r);
+  for (; r < t.rows; ++r) unrolled_rows<T, ker, step_h, step_w, 1>(t, filter, r);
 }
 
 // `rows` x `vectors` of results over all taps.
@@ -240,12 +245,11 @@ void any_tile(const DepthwiseTile<T>& t) {
   for (; r < t.rows; ++r) any_rows<T, step_w, 1>(t, r, least, most);
 }
 
-#define FASTCONV_UNROLLED(ker)                                   \
-  {                                                              \
-    {unrolled_tile<T, ker, 1, 1>, unrolled_tile<T, ker, 1, 2>}, { \
-      unrolled_tile<T, ker, 2, 1>, unrolled_tile<T, ker, 2, 2>   \
-    }                                                            \
-  }
+// Strides that differ are rare, and so are strides along the width in a stage: any_tile is enough for them.
+template <class T, int ker, int step>
+constexpr auto kStrided = unrolled_tile<T, ker, 2, step>;
+
+#define FASTCONV_UNROLLED(ker) {unrolled_tile<T, ker, 1, 1>, kStrided < T, ker, kMaskedLoads ? 2 : 1 > }
 template <class T>
 constexpr DepthwiseKernel<T> make_depthwise_kernel() {
   return {{FASTCONV_UNROLLED(3), FASTCONV_UNROLLED(5), FASTCONV_UNROLLED(7)},
