@@ -1,6 +1,6 @@
 // Depthwise with the channels last: lanes are channels, and nothing is copied.
 //
-//   filters packed once: [phase][tap][channel]
+//   filters packed once: [phase][tap][channel], taps in the order of the rows and columns that they read
 //   for item = (image, block of rows):        one thread each
 //     for phase, depth, tap in depth:  channels tile (kernels/depthwise/channels.h) over the block
 //
@@ -28,6 +28,9 @@ int64_t blocks_of(const ConvPlan& plan) {
   if (plan.threads > 1) blocks = std::max(blocks, ceil_div(8 * plan.threads, std::max<int64_t>(1, p.batch)));
   return std::min(blocks, rows);
 }
+
+// Between the rows or columns that neighbouring taps read.
+int64_t distance(const Walk& walk) { return walk.taps > 1 ? std::abs(walk.offset_step) : 1; }
 
 template <class T>
 class ChannelsRun {
@@ -62,12 +65,12 @@ class ChannelsRun {
     t.x_row = c.src * channels;
     t.x_col = channels;
     t.in_w = c.src;
-    t.first_h = h.offset + row0 * h.src_step;
+    t.first_h = h.least_offset() + row0 * h.src_step;
     t.step_h = h.src_step;
-    t.tap_h = h.offset_step;
-    t.first_w = c.offset;
+    t.tap_h = distance(h);
+    t.first_w = c.least_offset();
     t.step_w = c.src_step;
-    t.tap_w = c.offset_step;
+    t.tap_w = distance(c);
     t.w_tap = channels;
     t.ker_h = h.taps;
     t.ker_w = c.taps;
@@ -123,11 +126,16 @@ void pack_depthwise_channels(const ConvPlan& plan, const void* w, void* packed) 
     const T* const from = static_cast<const T*>(w);
     T* to = static_cast<T*>(packed);
     for (const Gather& g : plan.gathers) {
-      const auto tap = [](const Walk& walk, int64_t t) { return walk.tap_start + t * walk.tap_step; };
+      // In the order of the source's rows and columns; in depth, that of the walk.
+      const auto tap = [](const Walk& walk, int64_t t) {
+        return walk.tap_start + (walk.offset_step < 0 ? walk.taps - 1 - t : t) * walk.tap_step;
+      };
       for (int64_t td = 0; td < g.d().taps; ++td)
         for (int64_t th = 0; th < g.h().taps; ++th)
           for (int64_t tw = 0; tw < g.w().taps; ++tw) {
-            const int64_t at = (tap(g.d(), td) * p.h().kernel + tap(g.h(), th)) * p.w().kernel + tap(g.w(), tw);
+            const int64_t at =
+                ((g.d().tap_start + td * g.d().tap_step) * p.h().kernel + tap(g.h(), th)) * p.w().kernel +
+                tap(g.w(), tw);
             for (int64_t c = 0; c < p.groups; ++c) *to++ = from[c * p.taps() + at];
           }
     }

@@ -15,6 +15,7 @@
 #pragma once
 
 #include "../../simd.h"
+#include "channel_sums.h"
 #include "channels.h"
 #include "depthwise.h"
 #include "sums.h"
