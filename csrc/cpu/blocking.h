@@ -49,7 +49,7 @@ struct WeightGradientBlocking {
 };
 
 // Which loop nest a depthwise problem takes (algorithms/depthwise_nests.h).
-enum class DepthwiseNest : uint8_t { image, staged, channels, sums };
+enum class DepthwiseNest : uint8_t { image, turned, staged, channels, sums };
 
 struct Blocking {
   std::vector<GatherBlocking> gathers;

@@ -6,10 +6,9 @@
 //
 // A stride or a phase is only another distance between pixels, so that every direction and stride reads in place.
 #include <algorithm>
-#include <limits>
 
 #include "../buffer.h"
-#include "depthwise_nests.h"
+#include "depthwise_pixels.h"
 
 namespace fastconv {
 namespace {
@@ -28,9 +27,6 @@ int64_t blocks_of(const ConvPlan& plan) {
   if (plan.threads > 1) blocks = std::max(blocks, ceil_div(8 * plan.threads, std::max<int64_t>(1, p.batch)));
   return std::min(blocks, rows);
 }
-
-// Between the rows or columns that neighbouring taps read.
-int64_t distance(const Walk& walk) { return walk.taps > 1 ? std::abs(walk.offset_step) : 1; }
 
 template <class T>
 class ChannelsRun {
@@ -61,19 +57,8 @@ class ChannelsRun {
   void block_rows(const Gather& g, const T* w, int64_t image, int64_t d, int64_t row0, int64_t rows) const {
     const Walk &z = g.d(), &h = g.h(), &c = g.w();
     const int64_t channels = p_.groups;
-    DepthwisePixels<T> t{};
-    t.x_row = c.src * channels;
-    t.x_col = channels;
-    t.in_w = c.src;
-    t.first_h = h.least_offset() + row0 * h.src_step;
-    t.step_h = h.src_step;
-    t.tap_h = distance(h);
-    t.first_w = c.least_offset();
-    t.step_w = c.src_step;
-    t.tap_w = distance(c);
-    t.w_tap = channels;
-    t.ker_h = h.taps;
-    t.ker_w = c.taps;
+    DepthwisePixels<T> t = pixels_of<T>(p_, g, channels);
+    t.first_h += row0 * t.step_h;
     t.y = dst_ + (((image * z.dst_full + z.dst_start + d * z.dst_step) * h.dst_full + h.dst_start + row0 * h.dst_step) *
                       c.dst_full +
                   c.dst_start) *
@@ -81,10 +66,8 @@ class ChannelsRun {
     t.y_row = h.dst_step * c.dst_full * channels;
     t.y_col = c.dst_step * channels;
     t.rows = rows;
-    t.cols = c.dst;
     t.channels = channels;
     t.bias = bias_;
-    t.high = p_.activation == Activation::relu6 ? T{6} : std::numeric_limits<T>::infinity();
     const auto inside = [&](int64_t td) { return z.position(d, td) >= 0 && z.position(d, td) < z.src; };
     int64_t td0 = 0, td1 = z.taps;
     while (td0 < td1 && !inside(td0)) ++td0;
@@ -119,25 +102,27 @@ void prepare_depthwise_channels(ConvPlan& plan) {
   plan.packed_bytes = static_cast<size_t>(taps * plan.problem.groups) * size_of(plan.problem.dtype);
 }
 
-void pack_depthwise_channels(const ConvPlan& plan, const void* w, void* packed) {
+void pack_depthwise_channels(const ConvPlan& plan, int64_t width, const void* w, void* packed) {
   const ConvProblem& p = plan.problem;
+  // In the order of the source's rows and columns; in depth, that of the walk.
+  const auto tap = [](const Walk& walk, int64_t t) {
+    return walk.tap_start + (walk.offset_step < 0 ? walk.taps - 1 - t : t) * walk.tap_step;
+  };
   visit_dtype(p.dtype, [&](auto zero) {
     using T = decltype(zero);
-    const T* const from = static_cast<const T*>(w);
     T* to = static_cast<T*>(packed);
-    for (const Gather& g : plan.gathers) {
-      // In the order of the source's rows and columns; in depth, that of the walk.
-      const auto tap = [](const Walk& walk, int64_t t) {
-        return walk.tap_start + (walk.offset_step < 0 ? walk.taps - 1 - t : t) * walk.tap_step;
-      };
-      for (int64_t td = 0; td < g.d().taps; ++td)
-        for (int64_t th = 0; th < g.h().taps; ++th)
-          for (int64_t tw = 0; tw < g.w().taps; ++tw) {
-            const int64_t at =
-                ((g.d().tap_start + td * g.d().tap_step) * p.h().kernel + tap(g.h(), th)) * p.w().kernel +
-                tap(g.w(), tw);
-            for (int64_t c = 0; c < p.groups; ++c) *to++ = from[c * p.taps() + at];
-          }
+    for (int64_t first = 0; first < p.groups; first += width) {
+      const T* const from = static_cast<const T*>(w) + first * p.taps();
+      const int64_t channels = std::min(width, p.groups - first);
+      for (const Gather& g : plan.gathers)
+        for (int64_t td = 0; td < g.d().taps; ++td)
+          for (int64_t th = 0; th < g.h().taps; ++th)
+            for (int64_t tw = 0; tw < g.w().taps; ++tw, to += width) {
+              const int64_t depth = g.d().tap_start + td * g.d().tap_step;
+              const int64_t at = (depth * p.h().kernel + tap(g.h(), th)) * p.w().kernel + tap(g.w(), tw);
+              for (int64_t c = 0; c < channels; ++c) to[c] = from[c * p.taps() + at];
+              std::fill(to + channels, to + width, T{0});
+            }
     }
   });
 }

@@ -81,6 +81,16 @@ struct DepthwisePixelSums {
   T* sums;
 };
 
+// `channels` planes <-> lanes[i * (lanes of a vector) + c] = planes[c * plane + i],  i < count.
+// In: lanes behind the last channel are undefined. Out: they are not looked at, and nothing else of the planes is
+// touched. 1 <= channels <= lanes of a vector.
+template <class T>
+struct DepthwiseTurn {
+  T* planes;
+  int64_t plane, channels, count;
+  T* lanes;
+};
+
 template <class T>
 struct DepthwiseKernel {
   using Run = void (*)(const DepthwiseTile<T>&);
@@ -88,6 +98,8 @@ struct DepthwiseKernel {
   Run any[2];           // step_w 1 or 2
   bool reads_in_place;  // loads under masks
   void (*pixels)(const DepthwisePixels<T>&);
+  void (*turn_in)(const DepthwiseTurn<T>&);
+  void (*turn_out)(const DepthwiseTurn<T>&);
   void (*sums)(const DepthwiseSums<T>&);
   void (*pixel_sums)(const DepthwisePixelSums<T>&);
   void (*total)(const T* sums, int64_t count, T* to);  // to[i] = the sum of the lanes of vector i

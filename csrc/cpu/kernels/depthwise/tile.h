@@ -19,6 +19,7 @@
 #include "channels.h"
 #include "depthwise.h"
 #include "sums.h"
+#include "turn.h"
 
 namespace {
 
@@ -257,6 +258,8 @@ constexpr DepthwiseKernel<T> make_depthwise_kernel() {
           {any_tile<T, 1>, any_tile<T, 2>},
           kMaskedLoads,
           channels_tile<T>,
+          turn_in<T>,
+          turn_out<T>,
           plane_sums<T>,
           channel_sums<T>,
           total_of_lanes<T>,
