@@ -12,6 +12,8 @@
 // counted. The vector of channels is innermost, so that rows are read and written as they lie in memory; with it
 // outside the pixels the columns lie on few sets of L1 where the channels are a power of two. Columns and rows outside
 // are skipped. Order of the sum: th, then tw, for each result, whatever its tile.
+// Tried and lost: x as an operand in memory for filters of 3, 5 and 7; asking for the columns of the next seven pixels
+// ahead, where the image is in cache (the requests take the place of loads). Images beyond the caches: not tried.
 #pragma once
 
 #include "../../simd.h"
