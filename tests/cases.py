@@ -160,6 +160,13 @@ CASES: tuple[ConvCase, ...] = (
     _square("depthwise_strided", 1, 9, 9, 13, 3, stride=2, padding=1, groups=9, bias=True),
     _square("depthwise_multiplier", 1, 6, 18, 9, 3, padding=1, groups=6),
     _square("depthwise_5_dilated", 1, 16, 16, 15, 5, dilation=2, padding=4, groups=16),
+    _square("depthwise_5", 1, 33, 33, 14, 5, padding=2, groups=33, bias=True),
+    _square("depthwise_5_strided", 2, 35, 35, 7, 5, stride=2, padding=2, groups=35, activation="relu"),
+    _square("depthwise_7", 2, 17, 17, 9, 7, padding=3, groups=17, bias=True, activation="relu"),
+    _square("depthwise_7_strided", 1, 18, 18, 29, 7, stride=2, padding=3, groups=18, bias=True),
+    _square("depthwise_strided_small", 2, 19, 19, 14, 3, stride=2, padding=1, groups=19, bias=True),
+    _square("depthwise_plane_within_a_vector", 1, 21, 21, 3, 3, padding=1, groups=21, bias=True),
+    _square("depthwise_multiplier_strided", 1, 5, 10, 11, 5, stride=2, padding=2, groups=5, bias=True),
     ConvCase("depthwise_1d", 2, 7, 7, (19,), (4,), (1,), ((3, 0),), groups=7, bias=True),
     # -- padding --------------------------------------------------------------------------------------------------
     ConvCase("asymmetric_padding", 2, 5, 6, (9, 8), (3, 3), (1, 1), ((0, 1), (2, 0)), bias=True),

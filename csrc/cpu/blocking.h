@@ -48,10 +48,14 @@ struct WeightGradientBlocking {
   Split chunks;              // blocks of pixels of all images, summed apart; does not depend on the threads
 };
 
+// Which loop nest a depthwise problem takes (algorithms/depthwise_nests.h).
+enum class DepthwiseNest : uint8_t { image, turned, staged, channels, sums };
+
 struct Blocking {
   std::vector<GatherBlocking> gathers;
   int64_t items = 0;  // work items of all gathers, images and groups
   WeightGradientBlocking weight_gradient;
+  DepthwiseNest depthwise_nest = DepthwiseNest::staged;
   size_t thread_bytes = 0;  // of the workspace, per thread
 };
 

@@ -101,6 +101,54 @@ FASTCONV_INLINE void store_some(T* p, Vector<T> v, int count) {
   for (int i = 0; i < count; ++i) p[i] = v[i];
 }
 #endif
+// Lanes [begin, end) of a vector, as loads take them: nothing outside is touched, and 0 is loaded. Only where the ISA
+// loads under a mask (kMaskedLoads); elsewhere nobody may call these.
+#if defined(__AVX512F__)
+constexpr bool kMaskedLoads = true;
+template <class T>
+using Mask = uint32_t;
+template <class T>
+FASTCONV_INLINE Mask<T> lanes_between(int64_t begin, int64_t end) {
+  begin = begin < 0 ? 0 : begin > kLanes<T> ? kLanes<T> : begin;
+  end = end < begin ? begin : end > kLanes<T> ? kLanes<T> : end;
+  return ((uint32_t{1} << end) - 1) & ~((uint32_t{1} << begin) - 1);
+}
+FASTCONV_INLINE Vector<float> load_masked(const float* p, Mask<float> mask) {
+  return (Vector<float>)_mm512_maskz_loadu_ps((__mmask16)mask, p);
+}
+FASTCONV_INLINE Vector<double> load_masked(const double* p, Mask<double> mask) {
+  return (Vector<double>)_mm512_maskz_loadu_pd((__mmask8)mask, p);
+}
+#elif defined(__AVX2__)
+constexpr bool kMaskedLoads = true;
+typedef int64_t MaskBits __attribute__((vector_size(32)));
+template <class T>
+using Mask = MaskBits;
+template <class T>
+FASTCONV_INLINE Mask<T> lanes_between(int64_t begin, int64_t end) {
+  begin = begin < 0 ? 0 : begin > kLanes<T> ? kLanes<T> : begin;
+  end = end < begin ? begin : end > kLanes<T> ? kLanes<T> : end;
+  return (MaskBits)_mm256_andnot_si256(first_lanes((int)begin, T{}), first_lanes((int)end, T{}));
+}
+FASTCONV_INLINE Vector<float> load_masked(const float* p, MaskBits mask) {
+  return (Vector<float>)_mm256_maskload_ps(p, (__m256i)mask);
+}
+FASTCONV_INLINE Vector<double> load_masked(const double* p, MaskBits mask) {
+  return (Vector<double>)_mm256_maskload_pd(p, (__m256i)mask);
+}
+#else
+constexpr bool kMaskedLoads = false;
+template <class T>
+using Mask = uint32_t;
+template <class T>
+FASTCONV_INLINE Mask<T> lanes_between(int64_t, int64_t) {
+  return 0;
+}
+template <class T>
+FASTCONV_INLINE Vector<T> load_masked(const T* p, uint32_t) {
+  return load(p);
+}
+#endif
 template <class T>
 FASTCONV_INLINE Vector<T> broadcast(T x) {
   return x - Vector<T>{};
@@ -148,6 +196,20 @@ FASTCONV_INLINE void transpose_step(Vector<T> (&rows)[kLanes<T>]) {
 template <class T>
 FASTCONV_INLINE void transpose(Vector<T> (&rows)[kLanes<T>]) {
   transpose_step<1, T>(rows);
+}
+
+// Every second lane of the 2 * lanes elements of a and b, beginning with the first or the second.
+template <int odd, class V, int... l>
+FASTCONV_INLINE V every_second(V a, V b, Indices<l...>) {
+  return __builtin_shufflevector(a, b, (2 * l + odd)...);
+}
+template <class T>
+FASTCONV_INLINE Vector<T> even_lanes(Vector<T> a, Vector<T> b) {
+  return every_second<0>(a, b, typename MakeIndices<kLanes<T>>::type{});
+}
+template <class T>
+FASTCONV_INLINE Vector<T> odd_lanes(Vector<T> a, Vector<T> b) {
+  return every_second<1>(a, b, typename MakeIndices<kLanes<T>>::type{});
 }
 
 // The sum of the lanes, pairwise, so that its rounding does not depend on the order of instructions.

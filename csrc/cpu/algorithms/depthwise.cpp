@@ -2,258 +2,127 @@
 //
 //   y[group, j][pixel] = sum over taps of w[group, j][tap] * x[group][pixel * stride + tap * dilation - pad]
 //
-//   for item = (phase, image, batch of groups, block of rows):        one thread each
-//     stage of the batch's planes                                     in L1 (stage.h)
-//     for group, result channel, source channel, tap in depth:
-//       depthwise tile over the block: rows of results, vectors along the width
-//     results that are not neighbours in memory (channels last, strided gradients) leave through a small block
-//
 // A matrix product would have one row here: nothing to share between pixels but the filter, so the tile shares the
 // rows of the image between the rows of the filter instead. The input gradient is the same with the taps reversed.
+// Which nest runs (depthwise_nests.h) depends on layout, stride and ISA; blocking.depthwise_nest holds the choice.
 #include <algorithm>
 #include <cmath>
-#include <cstring>
-#include <limits>
 
-#include "../buffer.h"
-#include "algorithms.h"
+#include "depthwise_nests.h"
 
 namespace fastconv {
 namespace {
 
-// Planes staged together: channels last are read 16 at a time, a cache line of floats.
-constexpr int64_t kBatchChannelsLast = 16;
-
-int64_t batch_of(const ConvProblem& p) {
-  return p.layout == Layout::nhwc ? std::min<int64_t>(kBatchChannelsLast, p.groups) : 1;
+double lanes_of(const ConvProblem& p, const Machine& machine) {
+  return static_cast<double>(machine.lanes(static_cast<int64_t>(size_of(p.dtype))));
 }
 
-template <class T>
-struct Scratch {
-  T *stage, *filter, *block;
-  int64_t* column;
-  Scratch(Carver& carver, const ConvPlan& plan) {
-    int64_t stage_size = 0, pixels = 0, taps = 0;
-    const int64_t batch = batch_of(plan.problem);
-    for (size_t i = 0; i < plan.gathers.size(); ++i) {
-      const GatherBlocking& b = plan.blocking.gathers[i];
-      stage_size = std::max(stage_size, b.stage.elements(batch * plan.gathers[i].src_c));
-      pixels = std::max(pixels, b.block_rows * b.block_cols * batch * plan.gathers[i].dst_c);
-      taps = std::max(taps, plan.gathers[i].taps());
-    }
-    stage = carver.take<T>(stage_size);
-    filter = carver.take<T>(taps);
-    block = carver.take<T>(pixels);
-    column = carver.take<int64_t>(taps);
-  }
-};
+// Cycles of one group of one image, fitted to planes of 7 to 112 and filters of 3 to 7, float32, AVX-512.
+double image_cycles(const Gather& g, double lanes) {
+  const double rows = static_cast<double>(g.d().dst * g.h().dst), channels = static_cast<double>(g.src_c * g.dst_c);
+  const double vectors = std::ceil(static_cast<double>(g.w().dst) / lanes) * rows;
+  const double columns = g.w().src_step == 1 ? 1 : 2.2;  // two loads and a shuffle
+  // A call of the tile, its filter, its masks and its addresses cost about a hundred cycles.
+  return channels *
+         (vectors * columns * (0.9 * static_cast<double>(g.taps()) + 2) + 120 * static_cast<double>(g.d().dst));
+}
 
-template <class T>
-class DepthwiseRun {
- public:
-  DepthwiseRun(const ConvPlan& plan, const ConvOperands& operands, std::byte* workspace)
-      : plan_(plan),
-        p_(plan.problem),
-        forward_(plan.problem.direction == Direction::forward),
-        pack_(typed<T>(kernels_for(plan.machine.isa).pack)),
-        kernel_(typed<T>(kernels_for(plan.machine.isa).depthwise)),
-        src_(static_cast<const T*>(forward_ ? operands.x : operands.y)),
-        w_(static_cast<const T*>(operands.w)),
-        bias_(static_cast<const T*>(operands.bias)),
-        dst_(static_cast<T*>(forward_ ? operands.y : operands.x)) {
-    Carver carver(workspace);
-    for (int t = 0; t < plan.threads; ++t) {
-      Carver thread(carver.take<std::byte>(static_cast<int64_t>(plan.blocking.thread_bytes)));
-      scratch_.emplace_back(thread, plan);
-    }
-  }
+double turned_cycles(const Gather& g, double lanes) {
+  const double results = static_cast<double>(g.pixels()),
+               elements = static_cast<double>(g.h().src * g.w().src) + results;
+  return (6.4 * elements + 0.6 * results * static_cast<double>(g.taps())) / lanes;
+}
 
-  void item(int64_t item, int thread) {
-    size_t index = plan_.gathers.size() - 1;
-    while (plan_.blocking.gathers[index].first_item > item) --index;
-    const Gather& g = plan_.gathers[index];
-    const GatherBlocking& b = plan_.blocking.gathers[index];
-    int64_t rest = item - b.first_item;
-    PixelBlock block;
-    block.w0 = rest % b.w_blocks * b.block_cols;
-    block.w1 = std::min(g.w().dst, block.w0 + b.block_cols);
-    block.h0 = (rest /= b.w_blocks) % b.h_blocks * b.block_rows;
-    block.h1 = std::min(g.h().dst, block.h0 + b.block_rows);
-    block.d = (rest /= b.h_blocks) % b.d_blocks;
-    rest /= b.d_blocks;
-    const Split batches{p_.groups, ceil_div(p_.groups, batch_of(p_))};
-    const int64_t batch = rest % batches.parts, image = rest / batches.parts;
-    Scratch<T>& s = scratch_[thread];
-    stage_batch(g, b, block, image, batches.begin(batch), batches.size(batch), s);
-    for (int64_t group = batches.begin(batch); group < batches.begin(batch + 1); ++group)
-      for (int64_t j = 0; j < g.dst_c; ++j) channel(g, b, block, image, group, group - batches.begin(batch), j, s);
-    if (!direct_store(g)) scatter(g, block, image, batches.begin(batch) * g.dst_c, batches.size(batch) * g.dst_c, s);
-  }
+// One plane in and one out per group, and rows and columns of results that are neighbours.
+bool can_turn(const ConvProblem& p, const std::vector<Gather>& gathers) {
+  return p.layout == Layout::nchw && p.out_c_group() == 1 && p.d().in == 1 && p.d().out == 1 && p.d().kernel == 1 &&
+         gathers.size() == 1 && gathers[0].h().dst_step == 1 && gathers[0].w().dst_step == 1 && covers_result(gathers);
+}
 
- private:
-  bool nhwc() const { return p_.layout == Layout::nhwc; }
-  bool direct_store(const Gather& g) const { return !nhwc() && g.w().dst_step == 1; }
-  static int64_t dst_pixels(const Gather& g) { return g.d().dst_full * g.h().dst_full * g.w().dst_full; }
-
-  void stage_batch(const Gather& g, const GatherBlocking& b, const PixelBlock& block, int64_t image, int64_t group,
-                   int64_t groups, Scratch<T>& s) const {
-    const int64_t pixels = g.d().src * g.h().src * g.w().src, channels = p_.groups * g.src_c;
-    const int64_t unit = nhwc() ? channels : 1;
-    const T* const first = src_ + image * channels * pixels + group * g.src_c * (nhwc() ? 1 : pixels);
-    const Source<T> source{first, nhwc() ? 1 : pixels, g.h().src * g.w().src * unit, g.w().src * unit, unit};
-    fill_stage(b.stage, g, source, block, groups * g.src_c, pack_, s.stage);
-  }
-
-  // The taps of depth td as the tile wants them: rows of the filter in the order of the stage's rows.
-  void load_filter(const Gather& g, const GatherBlocking& b, int64_t filter, int64_t td, DepthwiseTile<T>& t,
-                   Scratch<T>& s) const {
-    const Walk &d = g.d(), &h = g.h(), &w = g.w();
-    const int64_t* const offset = b.stage.tap_offset.data() + td * h.taps * w.taps;
-    const bool reversed = h.offset_step < 0;
-    t.tap_row = h.taps > 1 ? std::abs(offset[w.taps] - offset[0]) : t.x_row;
-    const int64_t first_row = reversed ? (h.taps - 1) * w.taps : 0;
-    for (int64_t tw = 0; tw < w.taps; ++tw) s.column[tw] = offset[first_row + tw];
-    const T* const from = w_ + filter * p_.taps();
-    for (int64_t th = 0; th < h.taps; ++th)
-      for (int64_t tw = 0; tw < w.taps; ++tw) {
-        const int64_t tap_h = h.tap_start + (reversed ? h.taps - 1 - th : th) * h.tap_step;
-        s.filter[th * w.taps + tw] = from[((d.tap_start + td * d.tap_step) * p_.h().kernel + tap_h) * p_.w().kernel +
-                                          w.tap_start + tw * w.tap_step];
-      }
-  }
-
-  // Result channel j of a group over the block, the group's planes at `slot` of the stage.
-  void channel(const Gather& g, const GatherBlocking& b, const PixelBlock& block, int64_t image, int64_t group,
-               int64_t slot, int64_t j, Scratch<T>& s) const {
-    const int64_t channel = group * g.dst_c + j, groups_channels = p_.groups * g.dst_c;
-    DepthwiseTile<T> t{};
-    t.x_row = b.stage.row;
-    t.row_step = b.stage.row_step;
-    t.column = s.column;
-    t.w = s.filter;
-    t.ker_h = g.h().taps;
-    t.ker_w = g.w().taps;
-    t.rows = block.h1 - block.h0;
-    t.cols = block.cols();
-    t.bias = bias_ ? bias_[channel] : T{0};
-    t.low = T{0};
-    t.high = p_.activation == Activation::relu6 ? T{6} : std::numeric_limits<T>::infinity();
-    if (direct_store(g)) {
-      const Walk &d = g.d(), &h = g.h();
-      const int64_t row = (d.dst_start + block.d * d.dst_step) * h.dst_full + h.dst_start + block.h0 * h.dst_step;
-      t.y = dst_ + (image * groups_channels + channel) * dst_pixels(g) + row * g.w().dst_full + g.w().dst_start +
-            block.w0;
-      t.y_row = h.dst_step * g.w().dst_full;
-    } else {
-      t.y = s.block + (slot * g.dst_c + j) * block.pixels();
-      t.y_row = block.cols();
-    }
-    for (int64_t c = 0; c < g.src_c; ++c)
-      for (int64_t td = 0; td < g.d().taps; ++td) {
-        load_filter(g, b, group * p_.out_c_group() + (forward_ ? j : c), td, t, s);
-        t.x = s.stage + (slot * g.src_c + c) * b.stage.plane;
-        t.accumulate = c > 0 || td > 0;
-        t.activate = p_.activation != Activation::none && c + 1 == g.src_c && td + 1 == g.d().taps;
-        kernel_.run(t);
-      }
-  }
-
-  // The small block [channel][pixel] to where its results belong.
-  void scatter(const Gather& g, const PixelBlock& block, int64_t image, int64_t channel0, int64_t channels,
-               Scratch<T>& s) const {
-    const Walk &d = g.d(), &h = g.h(), &w = g.w();
-    const int64_t all = p_.groups * g.dst_c, unit = nhwc() ? all : 1, plane = nhwc() ? 1 : dst_pixels(g);
-    T* const base = dst_ + image * all * dst_pixels(g) + channel0 * plane;
-    for (int64_t jh = block.h0; jh < block.h1; ++jh) {
-      const int64_t row =
-          ((d.dst_start + block.d * d.dst_step) * h.dst_full + h.dst_start + jh * h.dst_step) * w.dst_full;
-      T* const to = base + (row + w.dst_start + block.w0 * w.dst_step) * unit;
-      const T* const from = s.block + (jh - block.h0) * block.cols();
-      if (nhwc()) {  // [channel][pixel] -> [pixel][channel]
-        pack_.transpose({to, w.dst_step * unit, channels, from, block.pixels(), channels, block.cols()});
-        continue;
-      }
-      for (int64_t c = 0; c < channels; ++c)
-        for (int64_t q = 0; q < block.cols(); ++q) to[c * plane + q * w.dst_step] = from[c * block.pixels() + q];
-    }
-  }
-
-  const ConvPlan& plan_;
-  const ConvProblem& p_;
-  const bool forward_;
-  const PackKernel<T>& pack_;
-  const DepthwiseKernel<T>& kernel_;
-  const T *src_, *w_, *bias_;
-  T* dst_;
-  std::vector<Scratch<T>> scratch_;
-};
-
-// Rows whose stage and results take half of L1.
-GatherBlocking block_planes(const ConvProblem& p, const Gather& g, const Machine& machine) {
-  GatherBlocking b;
-  const int64_t bytes = static_cast<int64_t>(size_of(p.dtype));
-  const int64_t planes = batch_of(p) * (g.src_c * g.d().taps * g.h().src_step * g.w().src_step + g.dst_c);
-  const int64_t room = std::max<int64_t>(machine.lanes(bytes), machine.l1_bytes / 2 / bytes / planes);
-  b.block_cols = std::min(g.w().dst, std::max<int64_t>(64, room / 4));
-  // Whole tiles of four rows, and at least as many rows as the windows share with the next block.
-  const int64_t rows = std::max(g.h().taps, room / b.block_cols / 4 * 4);
-  b.block_rows = std::clamp<int64_t>(rows, 1, g.h().dst);
-  b.d_blocks = g.d().dst;
-  b.h_blocks = ceil_div(g.h().dst, b.block_rows);
-  b.w_blocks = ceil_div(g.w().dst, b.block_cols);
-  b.stage = make_stage(g, p.layout, b.block_rows, b.block_cols, false);
-  return b;
+// Depends on the problem of one image and on the ISA alone: an image's result is the same in every batch and for any
+// number of threads.
+DepthwiseNest nest_for(const ConvProblem& p, const Machine& machine) {
+  if (p.direction == Direction::weight_gradient) return DepthwiseNest::sums;
+  const bool multiplied = p.out_c_group() != 1;
+  const int64_t packed = p.weight_elements() * static_cast<int64_t>(size_of(p.dtype));
+  const bool packable = packed <= static_cast<int64_t>(kPackedScratchBytes) / 16;  // padded to a vector of channels
+  if (p.layout == Layout::nhwc && !multiplied && packed <= static_cast<int64_t>(kPackedScratchBytes))
+    return DepthwiseNest::channels;
+  const std::vector<Gather> gathers = make_gathers(p);
+  const double lanes = lanes_of(p, machine);
+  if (packable && can_turn(p, gathers) && turned_cycles(gathers[0], lanes) < image_cycles(gathers[0], lanes))
+    return DepthwiseNest::turned;
+  const int64_t step_w = p.direction == Direction::forward ? p.w().stride : 1;
+  const bool in_place = p.layout == Layout::nchw && reads_in_place(machine) && step_w <= 2;
+  return in_place ? DepthwiseNest::image : DepthwiseNest::staged;
 }
 
 }  // namespace
 
-Support depthwise_supports(const ConvProblem& p, const Machine&) {
-  if (p.direction == Direction::weight_gradient) return {"depthwise computes no weight gradients"};
+bool reads_in_place(const Machine& machine) { return kernels_for(machine.isa).depthwise.f32.reads_in_place; }
+
+Support depthwise_supports(const ConvProblem& p, const Machine& machine) {
   if (p.in_c_group() != 1) return {cat("needs 1 input channel per group, here ", p.in_c_group())};
+  if (p.direction == Direction::weight_gradient) return depthwise_sums_supports(p, machine);
   return {};
 }
 
 double depthwise_cost(const ConvProblem& p, const Machine& machine, int threads) {
-  const double lanes = static_cast<double>(machine.lanes(static_cast<int64_t>(size_of(p.dtype))));
+  const double lanes = lanes_of(p, machine);
+  const DepthwiseNest nest = nest_for(p, machine);
   double cycles = 0;
   for (const Gather& g : make_gathers(p)) {
-    const double vectors =
-        std::ceil(static_cast<double>(g.w().dst) / lanes) * static_cast<double>(g.d().dst * g.h().dst);
-    const double sums = static_cast<double>(g.src_c * g.dst_c) * vectors * (static_cast<double>(g.taps()) * 0.7 + 2);
-    const double staging =
-        static_cast<double>(g.src_c) * vectors * static_cast<double>(g.w().src_step * g.h().src_step) * 4;
-    // A call of the tile, its filter and its addresses cost about a hundred cycles.
-    cycles += sums + staging + 100 * static_cast<double>(g.src_c * g.dst_c * g.d().dst);
+    if (nest == DepthwiseNest::turned || nest == DepthwiseNest::channels) {
+      // Channels last: loads and stores, and the filter, instead of the turn.
+      const double turn = nest == DepthwiseNest::channels ? 4 * static_cast<double>(g.pixels()) / lanes : 0;
+      cycles += turn ? turn + 0.6 * static_cast<double>(g.pixels() * g.taps()) / lanes : turned_cycles(g, lanes);
+      continue;
+    }
+    cycles += image_cycles(g, lanes);
+    if (nest == DepthwiseNest::staged)
+      cycles += static_cast<double>(g.src_c * g.d().dst * g.h().dst) *
+                std::ceil(static_cast<double>(g.w().dst) / lanes) *
+                static_cast<double>(g.w().src_step * g.h().src_step) * 4;
   }
   return cycles * static_cast<double>(p.batch) * static_cast<double>(p.groups) / threads;
 }
 
 void depthwise_prepare(ConvPlan& plan) {
-  const ConvProblem& p = plan.problem;
-  for (const Gather& g : plan.gathers) {
-    GatherBlocking b = block_planes(p, g, plan.machine);
-    b.first_item = plan.blocking.items;
-    plan.blocking.items += p.batch * ceil_div(p.groups, batch_of(p)) * b.blocks();
-    plan.blocking.gathers.push_back(std::move(b));
+  plan.blocking.depthwise_nest = nest_for(plan.problem, plan.machine);
+  switch (plan.blocking.depthwise_nest) {
+    case DepthwiseNest::image:
+      return prepare_depthwise_image(plan);
+    case DepthwiseNest::turned:
+      return prepare_depthwise_turned(plan);
+    case DepthwiseNest::staged:
+      return prepare_depthwise_staged(plan);
+    case DepthwiseNest::channels:
+      return prepare_depthwise_channels(plan);
+    case DepthwiseNest::sums:
+      return prepare_depthwise_sums(plan);
   }
-  plan.blocking.thread_bytes = visit_dtype(p.dtype, [&](auto zero) {
-    Carver carver(nullptr);
-    const Scratch<decltype(zero)> scratch(carver, plan);
-    return carver.used();
-  });
-  plan.workspace_bytes = static_cast<size_t>(plan.threads) * plan.blocking.thread_bytes;
 }
 
-void depthwise_pack(const ConvPlan&, const void*, void*, Interrupt&) {}
+void depthwise_pack(const ConvPlan& plan, const void* w, void* packed, Interrupt&) {
+  const ConvProblem& p = plan.problem;
+  if (plan.blocking.depthwise_nest == DepthwiseNest::channels) pack_depthwise_channels(plan, p.groups, w, packed);
+  if (plan.blocking.depthwise_nest == DepthwiseNest::turned)
+    pack_depthwise_channels(plan, plan.machine.lanes(static_cast<int64_t>(size_of(p.dtype))), w, packed);
+}
 
 void depthwise_run(const ConvPlan& plan, const ConvOperands& operands, std::byte* workspace, Interrupt& interrupt) {
-  visit_dtype(plan.problem.dtype, [&](auto zero) {
-    using T = decltype(zero);
-    if (!covers_result(plan.gathers)) fill_uncovered<T>(plan, operands);
-    DepthwiseRun<T> run(plan, operands, workspace);
-    parallel_for(plan.blocking.items, plan.threads, interrupt,
-                 [&run](int64_t item, int thread) { run.item(item, thread); });
-  });
+  switch (plan.blocking.depthwise_nest) {
+    case DepthwiseNest::image:
+      return run_depthwise_image(plan, operands, workspace, interrupt);
+    case DepthwiseNest::turned:
+      return run_depthwise_turned(plan, operands, workspace, interrupt);
+    case DepthwiseNest::staged:
+      return run_depthwise_staged(plan, operands, workspace, interrupt);
+    case DepthwiseNest::channels:
+      return run_depthwise_channels(plan, operands, workspace, interrupt);
+    case DepthwiseNest::sums:
+      return run_depthwise_sums(plan, operands, workspace, interrupt);
+  }
 }
 
 }  // namespace fastconv

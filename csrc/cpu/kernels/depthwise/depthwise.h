@@ -1,20 +1,27 @@
-// One filter over one plane: a tile of rows x vectors of results, summed over the taps in registers.
+// One filter over one plane: tiles of rows x vectors of results, summed over the taps in registers.
 //
-//   y[r][q] = act( start[r][q] + sum over th < ker_h, tw < ker_w of  w[th * ker_w + tw] * x(r, th, tw)[q] )
-//   x(r, th, tw) = x + r * row_step * x_row + th * tap_row + column[tw]          (a stage: cpu/stage.h)
-//   start        = bias, or what y holds (accumulate: a further input channel)
+//   y[r][q] = act( start[r][q] + sum over th < ker_h, tw < ker_w of  w[th * ker_w + tw] * X(r, th)(q, tw) )
+//   X(r, th)(q, tw) = x[row * x_row + col],  row = first_h + r * step_h + th * tap_h,  col = q * step_w + column[tw]
+//                     0 where row is outside [0, in_h) or col outside [0, in_w)
+//   start           = bias, or what y holds (accumulate: a further input channel or slice)
 //
-// Preconditions: 1 <= rows; 1 <= cols; x readable for whole vectors behind the last column; y touched for q < cols.
+// The plane is the image itself, read under masks at its edges (where `reads_in_place`), or a stage (cpu/stage.h) that
+// holds the padding: then step_w is 1, in_w is kStaged, and whole vectors behind the last column must be readable.
+// Preconditions: 1 <= rows; 1 <= cols; step_w 1 or 2; tap_h > 0. Only y[r][q] with q < cols is touched.
 #pragma once
 
 #include <stdint.h>
 
 namespace fastconv {
 
+constexpr int64_t kStaged = int64_t{1} << 61;
+
 template <class T>
 struct DepthwiseTile {
   const T* x;
-  int64_t x_row, row_step, tap_row;
+  int64_t x_row, in_h, in_w;
+  int64_t first_h, step_h, tap_h;
+  int64_t step_w;
   const int64_t* column;
   const T* w;
   int64_t ker_h, ker_w;
@@ -25,18 +32,109 @@ struct DepthwiseTile {
   T low, high;
 };
 
+// Channels last: neighbouring channels along the vector, each with its own filter.
+//
+//   y[r * y_row + q * y_col + c] = act( start + sum over th, tw of  w[(th * ker_w + tw) * w_tap + c] * X[c] )
+//   X[c] = x[row * x_row + col * x_col + c],  row = first_h + r * step_h + th * tap_h, col alike; 0 outside
+//   start = bias[c] (0 without bias), or what y holds (accumulate)
+template <class T>
+struct DepthwisePixels {
+  const T* x;
+  int64_t x_row, x_col, in_h, in_w;
+  int64_t first_h, step_h, tap_h, first_w, step_w, tap_w;
+  const T* w;
+  int64_t w_tap, ker_h, ker_w;
+  T* y;
+  int64_t y_row, y_col, rows, cols, channels;
+  const T* bias;
+  bool accumulate, activate;
+  T low, high;
+};
+
+// Weight gradient of one plane: for th < rows of taps, tw < columns of taps
+//
+//   sums[(th * ker_w + tw) * lanes + l] += sum over r, q with q mod lanes = l of  y[r * y_row + q] * X(r, th)(q, tw)
+//
+// X as for DepthwiseTile. The lanes are added up by the caller, once (`total`).
+template <class T>
+struct DepthwiseSums {
+  const T* x;
+  int64_t x_row, in_h, in_w;
+  int64_t first_h, step_h, tap_h, step_w;
+  const int64_t* column;
+  int64_t ker_h, ker_w;
+  const T* y;
+  int64_t y_row, rows, cols;
+  T* sums;
+};
+
+// The same with the channels last:
+//   sums[(th * ker_w + tw) * channels + c] += sum over r, q of  y[r * y_row + q * y_col + c] * X[c]
+template <class T>
+struct DepthwisePixelSums {
+  const T* x;
+  int64_t x_row, x_col, in_h, in_w;
+  int64_t first_h, step_h, tap_h, first_w, step_w, tap_w;
+  int64_t ker_h, ker_w;
+  const T* y;
+  int64_t y_row, y_col, rows, cols, channels;
+  T* sums;
+};
+
+// `channels` planes <-> lanes[i * (lanes of a vector) + c] = planes[c * plane + i],  i < count.
+// In: lanes behind the last channel are undefined. Out: they are not looked at, and nothing else of the planes is
+// touched. 1 <= channels <= lanes of a vector.
+template <class T>
+struct DepthwiseTurn {
+  T* planes;
+  int64_t plane, channels, count;
+  T* lanes;
+};
+
 template <class T>
 struct DepthwiseKernel {
-  // ker_w 3, 5, 7 with ker_h the same, and rows of taps one stored row apart; or any.
-  void (*unrolled[3])(const DepthwiseTile<T>&);
-  void (*any)(const DepthwiseTile<T>&);
+  using Run = void (*)(const DepthwiseTile<T>&);
+  Run unrolled[3][2];   // 3x3, 5x5, 7x7; step_h = 1 or 2 times tap_h, step_w the same, or 1 without masks
+  Run any[2];           // step_w 1 or 2
+  bool reads_in_place;  // loads under masks
+  void (*pixels)(const DepthwisePixels<T>&);
+  void (*turn_in)(const DepthwiseTurn<T>&);
+  void (*turn_out)(const DepthwiseTurn<T>&);
+  void (*sums)(const DepthwiseSums<T>&);
+  void (*pixel_sums)(const DepthwisePixelSums<T>&);
+  void (*total)(const T* sums, int64_t count, T* to);  // to[i] = the sum of the lanes of vector i
+  int lanes;
+
+  Run unrolled_for(const DepthwiseTile<T>& t) const {
+    const bool square = t.ker_h == t.ker_w && (t.ker_w == 3 || t.ker_w == 5 || t.ker_w == 7);
+    const int64_t step = t.step_h == t.tap_h ? 1 : t.step_h == 2 * t.tap_h ? 2 : 0;
+    if (!square || step == 0 || t.step_w != (reads_in_place ? step : 1)) return nullptr;
+    if (t.step_w == 2)  // pairs of neighbouring columns are loaded together
+      for (int64_t tw = 1; tw < t.ker_w; ++tw)
+        if (t.column[tw] != t.column[0] + tw) return nullptr;
+    return unrolled[(t.ker_w - 3) / 2][step - 1];
+  }
 
   void run(const DepthwiseTile<T>& t) const {
-    const bool square = t.ker_h == t.ker_w && t.tap_row == t.x_row && t.row_step <= 2;
-    if (square && (t.ker_w == 3 || t.ker_w == 5 || t.ker_w == 7))
-      unrolled[(t.ker_w - 3) / 2](t);
-    else
-      any(t);
+    if (t.step_h == 1 && t.tap_h > 1 && t.rows > t.tap_h) {
+      // Rows a dilation apart share their taps: as many planes of their own.
+      for (int64_t phase = 0; phase < t.tap_h; ++phase) {
+        DepthwiseTile<T> part = t;
+        part.first_h = t.first_h + phase;
+        part.step_h = t.tap_h;
+        part.y = t.y + phase * t.y_row;
+        part.y_row = t.y_row * t.tap_h;
+        part.rows = (t.rows - phase + t.tap_h - 1) / t.tap_h;
+        run_rows(part);
+      }
+      return;
+    }
+    run_rows(t);
+  }
+
+  void run_rows(const DepthwiseTile<T>& t) const {
+    const Run run = unrolled_for(t);
+    (run ? run : any[t.step_w - 1])(t);
   }
 };
 

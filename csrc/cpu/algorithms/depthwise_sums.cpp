@@ -1,0 +1,200 @@
+// Weight gradients of depthwise: sums over the pixels of products of two planes.
+//
+//   dw[group, j][tap] = sum over images and pixels of  dy[group, j][pixel] * x[group][pixel * stride + tap * dilation -
+//   pad]
+//
+//   NCHW: for item = (chunk of the slices of all images, result channel):    lanes are pixels
+//           for slice in the chunk, tap in depth:  plane sums, a vector per tap;  the lanes added at the end
+//   NHWC: for item = chunk of blocks of rows of all images:                  lanes are channels
+//           for block in the chunk, tap in depth:  channel sums, a vector of channels per tap
+//   dw = sum of the chunks, in order
+//
+// The chunks depend on the problem alone, so the sums are the same for any number of threads.
+#include <algorithm>
+#include <cstring>
+
+#include "../buffer.h"
+#include "depthwise_nests.h"
+
+namespace fastconv {
+namespace {
+
+// Chunks to share between threads, NCHW together with the channels.
+constexpr int64_t kChunks = 16;
+// Source elements of a block of rows with the channels last: half of the smallest L2 the project knows.
+constexpr int64_t kBlockElements = 32 * 1024;
+
+struct Division {
+  bool channels_last;
+  int64_t row_blocks;  // of one slice, channels last only
+  Split chunks;        // of all slices or blocks of rows
+};
+
+Division divide(const ConvProblem& p) {
+  Division result{p.layout == Layout::nhwc, 1, {}};
+  if (result.channels_last) {
+    const int64_t row = std::max<int64_t>(1, p.w().in * p.in_c * p.h().stride);
+    const int64_t rows = std::max<int64_t>(1, kBlockElements / row);
+    result.row_blocks = ceil_div(p.h().out, rows);
+  }
+  const int64_t units = p.batch * p.d().out * result.row_blocks;
+  const int64_t wanted = result.channels_last ? kChunks : ceil_div(2 * kChunks, p.out_c);
+  result.chunks = {units, std::clamp<int64_t>(wanted, 1, std::max<int64_t>(1, units))};
+  return result;
+}
+
+template <class T>
+class SumsRun {
+ public:
+  SumsRun(const ConvPlan& plan, const ConvOperands& operands, std::byte* workspace)
+      : p_(plan.problem),
+        division_(divide(plan.problem)),
+        kernel_(typed<T>(kernels_for(plan.machine.isa).depthwise)),
+        x_(static_cast<const T*>(operands.x)),
+        y_(static_cast<const T*>(operands.y)),
+        w_(static_cast<T*>(operands.w)) {
+    Carver carver(workspace);
+    partial_ = carver.take<T>(partial_elements(plan));
+    lanes_ = carver.take<T>(lane_elements(plan));
+    column_ = carver.take<int64_t>(plan.problem.w().kernel);
+    for (int64_t tw = 0; tw < p_.w().kernel; ++tw) column_[tw] = tw * p_.w().dilation - p_.w().pad_lo;
+  }
+  static int64_t partial_elements(const ConvPlan& plan) {
+    return divide(plan.problem).chunks.parts * plan.problem.weight_elements();
+  }
+  static int64_t lane_elements(const ConvPlan& plan) {
+    if (plan.problem.layout == Layout::nhwc) return 0;
+    return plan.threads * plan.problem.taps() * plan.machine.vector_bytes() / static_cast<int64_t>(sizeof(T));
+  }
+
+  void planes_item(int64_t item, int thread, Interrupt& interrupt) const {
+    const int64_t channel = item % p_.out_c, chunk = item / p_.out_c;
+    T* const sums = lanes_ + thread * p_.taps() * kernel_.lanes;
+    std::memset(sums, 0, static_cast<size_t>(p_.taps() * kernel_.lanes) * sizeof(T));
+    DepthwiseSums<T> t{};
+    t.x_row = t.in_w = p_.w().in;
+    t.in_h = p_.h().in;
+    t.first_h = -p_.h().pad_lo;
+    t.step_h = p_.h().stride;
+    t.tap_h = p_.h().dilation;
+    t.step_w = p_.w().stride;
+    t.column = column_;
+    t.ker_h = p_.h().kernel;
+    t.ker_w = p_.w().kernel;
+    t.y_row = t.cols = p_.w().out;
+    t.rows = p_.h().out;
+    for (int64_t unit = division_.chunks.begin(chunk); unit < division_.chunks.begin(chunk + 1); ++unit) {
+      const int64_t d = unit % p_.d().out, image = unit / p_.d().out;
+      t.y = y_ + ((image * p_.out_c + channel) * p_.d().out + d) * p_.h().out * p_.w().out;
+      for (int64_t td = 0; td < p_.d().kernel && !interrupt.stop_here(thread); ++td) {
+        const int64_t z = slice(d, td);
+        if (z < 0) continue;
+        t.x = x_ + ((image * p_.in_c + channel / p_.out_c_group()) * p_.d().in + z) * p_.h().in * p_.w().in;
+        t.sums = sums + td * t.ker_h * t.ker_w * kernel_.lanes;
+        kernel_.sums(t);
+      }
+    }
+    kernel_.total(sums, p_.taps(), partial_ + chunk * p_.weight_elements() + channel * p_.taps());
+  }
+
+  void channels_item(int64_t chunk, int thread, Interrupt& interrupt) const {
+    T* const sums = partial_ + chunk * p_.weight_elements();
+    std::memset(sums, 0, static_cast<size_t>(p_.weight_elements()) * sizeof(T));
+    const Split rows{p_.h().out, division_.row_blocks};
+    DepthwisePixelSums<T> t{};
+    t.x_row = p_.w().in * p_.in_c;
+    t.x_col = t.y_col = t.channels = p_.in_c;
+    t.in_h = p_.h().in;
+    t.in_w = p_.w().in;
+    t.step_h = p_.h().stride;
+    t.tap_h = p_.h().dilation;
+    t.first_w = -p_.w().pad_lo;
+    t.step_w = p_.w().stride;
+    t.tap_w = p_.w().dilation;
+    t.ker_h = p_.h().kernel;
+    t.ker_w = p_.w().kernel;
+    t.y_row = p_.w().out * p_.in_c;
+    t.cols = p_.w().out;
+    for (int64_t unit = division_.chunks.begin(chunk); unit < division_.chunks.begin(chunk + 1); ++unit) {
+      const int64_t block = unit % rows.parts, d = unit / rows.parts % p_.d().out,
+                    image = unit / rows.parts / p_.d().out;
+      t.rows = rows.size(block);
+      t.first_h = rows.begin(block) * p_.h().stride - p_.h().pad_lo;
+      t.y = y_ + ((image * p_.d().out + d) * p_.h().out + rows.begin(block)) * t.y_row;
+      for (int64_t td = 0; td < p_.d().kernel && !interrupt.stop_here(thread); ++td) {
+        const int64_t z = slice(d, td);
+        if (z < 0) continue;
+        t.x = x_ + (image * p_.d().in + z) * p_.h().in * t.x_row;
+        t.sums = sums + td * t.ker_h * t.ker_w * p_.in_c;
+        kernel_.pixel_sums(t);
+      }
+    }
+  }
+
+  // Elements [begin, end) of dw: channel-major, where the sums of channels last have the taps outermost.
+  void sum_chunks(int64_t begin, int64_t end) const {
+    for (int64_t e = begin; e < end; ++e) {
+      const int64_t from = division_.channels_last ? e % p_.taps() * p_.in_c + e / p_.taps() : e;
+      T sum = partial_[from];
+      for (int64_t chunk = 1; chunk < division_.chunks.parts; ++chunk)
+        sum += partial_[chunk * p_.weight_elements() + from];
+      w_[e] = sum;
+    }
+  }
+
+  int64_t items() const { return division_.chunks.parts * (division_.channels_last ? 1 : p_.out_c); }
+  bool channels_last() const { return division_.channels_last; }
+
+ private:
+  // Slice of x that tap td of result slice d reads, or -1.
+  int64_t slice(int64_t d, int64_t td) const {
+    const int64_t z = d * p_.d().stride + td * p_.d().dilation - p_.d().pad_lo;
+    return z < p_.d().in ? std::max<int64_t>(z, -1) : -1;
+  }
+
+  const ConvProblem& p_;
+  const Division division_;
+  const DepthwiseKernel<T>& kernel_;
+  const T *x_, *y_;
+  T *w_, *partial_, *lanes_;
+  int64_t* column_;
+};
+
+}  // namespace
+
+Support depthwise_sums_supports(const ConvProblem& p, const Machine& machine) {
+  if (p.layout == Layout::nhwc) {
+    if (p.out_c_group() != 1) return {"weight gradients with channels last need 1 output channel per group"};
+    return {};
+  }
+  if (!reads_in_place(machine))
+    return {cat("weight gradients need masked loads, which ", name_of(machine.isa), " lacks")};
+  if (p.w().stride > 2) return {cat("weight gradients need a stride of 1 or 2 along the width, here ", p.w().stride)};
+  return {};
+}
+
+void prepare_depthwise_sums(ConvPlan& plan) {
+  plan.workspace_bytes = visit_dtype(plan.problem.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    Carver carver(nullptr);
+    carver.take<T>(SumsRun<T>::partial_elements(plan));
+    carver.take<T>(SumsRun<T>::lane_elements(plan));
+    carver.take<int64_t>(plan.problem.w().kernel);
+    return carver.used();
+  });
+}
+
+void run_depthwise_sums(const ConvPlan& plan, const ConvOperands& operands, std::byte* workspace,
+                        Interrupt& interrupt) {
+  visit_dtype(plan.problem.dtype, [&](auto zero) {
+    const SumsRun<decltype(zero)> run(plan, operands, workspace);
+    parallel_for(run.items(), plan.threads, interrupt, [&](int64_t item, int thread) {
+      run.channels_last() ? run.channels_item(item, thread, interrupt) : run.planes_item(item, thread, interrupt);
+    });
+    const Split parts{plan.problem.weight_elements(), plan.threads};
+    parallel_for(parts.parts, plan.threads, interrupt,
+                 [&](int64_t part, int) { run.sum_chunks(parts.begin(part), parts.begin(part + 1)); });
+  });
+}
+
+}  // namespace fastconv
