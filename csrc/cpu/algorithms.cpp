@@ -8,7 +8,7 @@ namespace fastconv {
 std::span<const CpuAlgorithm> algorithms() {
   static constexpr CpuAlgorithm table[] = {
       FASTCONV_ROW(pointwise, true), FASTCONV_ROW(depthwise, true), FASTCONV_ROW(direct, true),
-      FASTCONV_ROW(im2col, true),    FASTCONV_ROW(reference, true),
+      FASTCONV_ROW(winograd, false), FASTCONV_ROW(im2col, true),    FASTCONV_ROW(reference, true),
   };
   return table;
 }
