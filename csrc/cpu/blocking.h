@@ -53,6 +53,7 @@ struct WinogradBlocking {
   int form_h = 0, form_w = 0;  // rows of kWinogradForms
   int64_t positions = 0;       // products per tile and pair of channels
   int64_t tiles_h = 0, tiles_w = 0;
+  Split depths;                              // source channels, per pass over the sums
   Split rows, cols;                          // tile rows of all images; tile columns: a block is one part of each
   int64_t block_tiles = 0;                   // of the largest block
   int64_t tile_step = 0, position_step = 0;  // of the transformed input

@@ -38,6 +38,9 @@ int form_of(int64_t taps, int alpha) {
 
 // The form is chosen for this many images: it may not depend on the batch, and weights are shared by one.
 constexpr int64_t kNominalBatch = 4;
+// Source channels summed in registers: their weights fill a third of L1, and the rounding of a sum, which grows with
+// its length, stays that of so many terms.
+constexpr int64_t kDepth = 128;
 // A longer form loses digits: it must gain at least this share.
 constexpr double kLongFormGain = 0.85;
 
@@ -51,6 +54,7 @@ WinogradBlocking block_tiles(const ConvProblem& p, const Gather& g, const Machin
   b.positions = h.alpha * w.alpha;
   b.tiles_h = ceil_div(g.h().dst, h.results);
   b.tiles_w = ceil_div(g.w().dst, w.results);
+  b.depths = {g.src_c, ceil_div(g.src_c, kDepth)};
   b.panels = ceil_div(g.dst_c, width);
   const int64_t last = g.dst_c - (b.panels - 1) * width;
   const int64_t all_lanes = (b.panels - 1) * width + (last <= lanes ? lanes : width);
@@ -60,12 +64,13 @@ WinogradBlocking block_tiles(const ConvProblem& p, const Gather& g, const Machin
   const auto spread = [line](int64_t elements) { return (ceil_div(elements, line) | 1) * line; };
   b.tile_step = spread(ceil_div(g.src_c, lanes) * lanes);
 
-  // Transformed input in half of L2; where weights come from L3 or memory, tiles enough to hide that, in scratch.
-  const int64_t per_tile = b.positions * b.tile_step * static_cast<int64_t>(sizeof(float));
-  const int64_t weights = b.packed_group * static_cast<int64_t>(sizeof(float));
-  const int64_t least = (weights > m.l2_bytes / 2 ? 4 : 1) * gemm.max_rows;
-  const int64_t most = std::max<int64_t>(1, static_cast<int64_t>(kThreadScratchBytes) / 2 / per_tile);
-  int64_t tiles = std::min(most, std::max(least, m.l2_bytes / 2 / per_tile));
+  // Transformed input and the sums of a panel in three quarters of L2; where weights come from L3 or memory, tiles
+  // enough to hide that.
+  const int64_t element = static_cast<int64_t>(sizeof(float));
+  const int64_t input_bytes = b.positions * b.tile_step * element, sum_bytes = b.positions * spread(width) * element;
+  const int64_t least = (b.packed_group * element > m.l2_bytes / 2 ? 4 : 1) * gemm.max_rows;
+  const int64_t most = std::max<int64_t>(1, static_cast<int64_t>(kThreadScratchBytes) / 2 / input_bytes);
+  int64_t tiles = std::min(most, std::max(least, m.l2_bytes * 3 / 4 / (input_bytes + sum_bytes)));
   const int64_t images = p.batch * g.d().dst, rows = images * b.tiles_h;
   if (threads > 1) tiles = std::min(tiles, std::max<int64_t>(gemm.max_rows, rows * b.tiles_w / (2 * threads)));
   b.cols = {b.tiles_w, ceil_div(b.tiles_w, tiles)};
@@ -74,8 +79,7 @@ WinogradBlocking block_tiles(const ConvProblem& p, const Gather& g, const Machin
   b.block_tiles = cols * ceil_div(rows, b.rows.parts);
   b.position_step = spread(b.block_tiles * b.tile_step);
 
-  const int64_t sums =
-      m.l2_bytes / 4 / static_cast<int64_t>(sizeof(float)) / std::max<int64_t>(1, b.positions * b.block_tiles * width);
+  const int64_t sums = m.l2_bytes / 4 / std::max<int64_t>(1, b.block_tiles * sum_bytes);
   b.chunk_panels = std::clamp<int64_t>(sums, 1, b.panels);
   b.sum_step = spread(b.chunk_panels * width);
   b.sum_position = spread(b.block_tiles * b.sum_step);
@@ -89,36 +93,37 @@ WinogradBlocking block_tiles(const ConvProblem& p, const Gather& g, const Machin
 double line_in(int alpha) { return alpha == 1 ? 0 : alpha == 4 ? 4 : alpha == 6 ? 12 : 24; }
 double line_out(const WinogradForm& f) { return f.alpha == 1 ? 0 : (f.alpha / 2 - 1) * (2 + f.results) + 1.0; }
 
-// Cycles per group for all images on one thread. Origin of the constants: see winograd_cost.
-double block_cycles(const ConvProblem& p, const Gather& g, const Machine& m, const WinogradBlocking& b) {
+// Fitted to 33 layers on one thread of a Zen 5 with AVX-512, 1 to 512 channels, 7x7 to 224x224, all forms: by how much
+// tiles are slower than their multiply-adds, cycles per call of one, by how much the transforms are slower than their
+// operations, and cycles per byte of weights out of L3 (hidden behind the products) and out of memory (hardly so).
+constexpr double kProducts = 1.1, kCall = 30, kTransform = 1.3, kFromL3 = 0.04, kFromMemory = 0.12;
+// Vectors moved per vector of pixels that is staged, and stored.
+constexpr double kStagePixel = 3, kStorePixel = 4;
+
+// Cycles per group for all images on one thread.
+double block_cycles(const Gather& g, const Machine& m, const WinogradBlocking& b) {
   const GemmKernel<float>& gemm = kernels_for(m.isa).gemm.f32;
   const WinogradForm &h = kWinogradForms[b.form_h], &w = kWinogradForms[b.form_w];
   const double blocks = static_cast<double>(b.rows.parts * b.cols.parts), positions = static_cast<double>(b.positions);
-  const double tiles = static_cast<double>(b.rows.count * b.tiles_w), src_c = static_cast<double>(g.src_c);
+  const double tiles = static_cast<double>(b.rows.count * b.tiles_w), results = h.results * w.results;
   const double in_vectors = tiles * static_cast<double>(ceil_div(g.src_c, gemm.lanes));
   const double out_vectors = tiles * static_cast<double>(ceil_div(g.dst_c, gemm.lanes));
-  const double rows = static_cast<double>(b.rows.count) / static_cast<double>(b.rows.parts);
-  const double cols = static_cast<double>(b.cols.count) / static_cast<double>(b.cols.parts);
-  const int64_t block = std::max<int64_t>(1, static_cast<int64_t>(std::llround(rows * cols)));
-  const double products = blocks * positions *
-                          (tile_cycles(block, gemm.max_rows, g.dst_c, gemm.lanes) * src_c * 1.1 +
-                           static_cast<double>(b.panels * ceil_div(block, gemm.max_rows)) * 30);
-  const double in =
-      (w.alpha * line_in(h.alpha) + h.alpha * line_in(w.alpha)) / 2 + 2 * positions + 3.0 * h.results * w.results;
-  const double out =
-      (w.alpha * line_out(h) + h.results * line_out(w)) / 2 + 2 * positions + 4.0 * h.results * w.results;
-  const double weights = static_cast<double>(b.packed_group) * 4;
-  const double stream = weights < static_cast<double>(m.l2_bytes) / 2     ? 0
-                        : weights < static_cast<double>(m.l3_bytes) * 0.6 ? 0.04
-                                                                          : 0.12;
-  (void)p;
-  return products + in_vectors * in + out_vectors * out + blocks * weights * stream;
+  const int64_t block = std::max<int64_t>(1, static_cast<int64_t>(std::llround(tiles / blocks)));
+  const double tile = tile_cycles(block, gemm.max_rows, g.dst_c, gemm.lanes) * static_cast<double>(g.src_c);
+  const double calls = static_cast<double>(b.panels * ceil_div(block, gemm.max_rows) * b.depths.parts);
+  const double products = blocks * positions * (tile * kProducts + calls * kCall);
+  const double in_lines = (w.alpha * line_in(h.alpha) + h.alpha * line_in(w.alpha)) / 2;
+  const double out_lines = (w.alpha * line_out(h) + h.results * line_out(w)) / 2;
+  const double transforms = in_vectors * (in_lines + 2 * positions + kStagePixel * results) +
+                            out_vectors * (out_lines + 2 * positions + kStorePixel * results);
+  const double weights = blocks * static_cast<double>(b.packed_group) * sizeof(float);
+  double cycles = transforms * kTransform;
+  if (b.packed_group * static_cast<int64_t>(sizeof(float)) > m.l3_bytes * 6 / 10)  // others use L3 too
+    cycles += products + weights * kFromMemory;
+  else
+    cycles += std::max(products, weights * kFromL3);
+  return cycles;
 }
-
-struct Choice {
-  WinogradBlocking blocking;
-  double cycles = 0;
-};
 
 // The form that costs least for a few images; the same for any batch and any number of threads.
 std::pair<int, int> choose_forms(ConvProblem p, const Gather& g, const Machine& m) {
@@ -128,7 +133,7 @@ std::pair<int, int> choose_forms(ConvProblem p, const Gather& g, const Machine& 
   for (const int alpha : {4, 6, 8}) {
     const int h = form_of(g.h().taps, alpha), w = form_of(g.w().taps, alpha);
     if (h < 0 || w < 0) continue;
-    const double cycles = block_cycles(p, g, m, block_tiles(p, g, m, 1, h, w));
+    const double cycles = block_cycles(g, m, block_tiles(p, g, m, 1, h, w));
     if (best == std::pair{0, 0} || cycles < least * (alpha == 8 ? kLongFormGain : 1)) least = cycles, best = {h, w};
   }
   return best;
@@ -153,7 +158,7 @@ Support winograd_supports(const ConvProblem& p, const Machine&) {
 double winograd_cost(const ConvProblem& p, const Machine& machine, int threads) {
   const Gather g = make_gathers(p)[0];
   const auto [h, w] = choose_forms(p, g, machine);
-  return block_cycles(p, g, machine, block_tiles(p, g, machine, 1, h, w)) * static_cast<double>(p.groups) / threads;
+  return block_cycles(g, machine, block_tiles(p, g, machine, 1, h, w)) * static_cast<double>(p.groups) / threads;
 }
 
 void winograd_prepare(ConvPlan& plan) {

@@ -157,7 +157,7 @@ class WinogradRun {
     const Split heights{tiles, ceil_div(tiles, gemm.max_rows)};
     GemmTile<float> t{};
     t.a_row = b_.tile_step, t.a_k = 1;
-    t.segments = 1, t.depth = g_.src_c;
+    t.segments = 1;
     t.c_row = b_.sum_step, t.c_col = 1;
     for (int64_t i = first; i < last; ++i) {
       const WinogradPanel panel = winograd_panel(plan_, group, i);
@@ -165,14 +165,18 @@ class WinogradRun {
       if (!packed_) transform_panel(plan_, group, panel, 0, g_.src_c, weights_, s.weights);
       t.b_k = panel.width;
       t.cols = static_cast<int>(panel.width);
-      for (int64_t position = 0; position < b_.positions; ++position) {
-        t.b = u + position * g_.src_c * panel.width;
-        for (int64_t j = 0; j < heights.parts; ++j) {
-          t.a = s.tiles + position * b_.position_step + heights.begin(j) * b_.tile_step;
-          t.c = s.sums + position * b_.sum_position + heights.begin(j) * b_.sum_step + (i - first) * 2 * lanes_;
-          gemm.run(t, static_cast<int>(heights.size(j)), static_cast<int>(panel.width / lanes_));
+      for (int64_t position = 0; position < b_.positions; ++position)
+        for (int64_t k = 0; k < b_.depths.parts; ++k) {
+          const int64_t channel = b_.depths.begin(k);
+          t.b = u + (position * g_.src_c + channel) * panel.width;
+          t.depth = b_.depths.size(k);
+          t.accumulate = k > 0;
+          for (int64_t j = 0; j < heights.parts; ++j) {
+            t.a = s.tiles + position * b_.position_step + heights.begin(j) * b_.tile_step + channel;
+            t.c = s.sums + position * b_.sum_position + heights.begin(j) * b_.sum_step + (i - first) * 2 * lanes_;
+            gemm.run(t, static_cast<int>(heights.size(j)), static_cast<int>(panel.width / lanes_));
+          }
         }
-      }
     }
   }
 
