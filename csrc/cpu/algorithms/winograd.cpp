@@ -118,7 +118,7 @@ double block_cycles(const Gather& g, const Machine& m, const WinogradBlocking& b
                             out_vectors * (out_lines + 2 * positions + kStorePixel * results);
   const double weights = blocks * static_cast<double>(b.packed_group) * sizeof(float);
   double cycles = transforms * kTransform;
-  if (b.packed_group * static_cast<int64_t>(sizeof(float)) > m.l3_bytes * 6 / 10)  // others use L3 too
+  if (b.packed_group * static_cast<int64_t>(sizeof(float)) > m.l3_bytes * 4 / 10)  // others use L3 too
     cycles += products + weights * kFromMemory;
   else
     cycles += std::max(products, weights * kFromL3);
