@@ -9,15 +9,17 @@ Nothing here is a guess that was widened until the tests passed. The oracle comp
 same rule, so that for float64 its own bound is added.
 
 Winograd's algorithm amplifies rounding, and its error is bounded by the largest element of a tile only: AMPLIFIED
-holds the factor on u * (largest sum of |x| |w|) for such algorithms (Barabasz et al., arXiv 1803.10986; the figure
-for tiles of 4x4 outputs is twice the worst that was measured on normal numbers).
+holds what the row of the engine's table claims, relative to the largest sum of |x| |w| (Barabasz et al.,
+arXiv 1803.10986, say why a bound is no better than that).
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-AMPLIFIED = {"winograd": 300.0}
+from fastconv import _core
+
+AMPLIFIED: dict[str, float] = _core.algorithm_errors()
 
 
 def unit_roundoff(dtype: np.dtype) -> float:
@@ -33,7 +35,7 @@ def gamma(terms: int, dtype: np.dtype) -> float:
 def bound(terms: int, magnitude: np.ndarray, dtype: np.dtype, algorithm: str = "") -> np.ndarray:
     """Return the largest error allowed per element; `magnitude` is the oracle of the absolute values."""
     if algorithm in AMPLIFIED:
-        return np.full_like(magnitude, AMPLIFIED[algorithm] * unit_roundoff(dtype) * magnitude.max(initial=0))
+        return np.full_like(magnitude, AMPLIFIED[algorithm] * magnitude.max(initial=0))
     return (gamma(terms + 1, dtype) + gamma(terms + 1, np.dtype(np.float64))) * magnitude
 
 

@@ -1,6 +1,8 @@
 // Tables, machine and threads, seen from Python: tests and benchmarks take their rows from here.
 #include <pybind11/stl.h>
 
+#include <map>
+
 #include "../core/error.h"
 #include "../cpu/machine.h"
 #include "../cpu/parallel.h"
@@ -46,11 +48,20 @@ std::vector<std::string> algorithm_names() {
   return names;
 }
 
+// By name, of the algorithms that are not exact (core/algorithm.h).
+std::map<std::string, double> algorithm_errors() {
+  std::map<std::string, double> errors;
+  for (const CpuAlgorithm& row : algorithms())
+    if (!row.exact) errors.emplace(row.name, row.error);
+  return errors;
+}
+
 }  // namespace
 
 void register_introspection(py::module_& m) {
   m.def("config", &config);
   m.def("algorithms", &algorithm_names);
+  m.def("algorithm_errors", &algorithm_errors);
   m.def("get_num_threads", &get_num_threads);
   m.def("set_num_threads", &checked_set_num_threads, py::arg("threads"));
   m.def("hold_isa", &hold_isa, py::arg("isa_name"));

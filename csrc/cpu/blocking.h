@@ -51,11 +51,29 @@ struct WeightGradientBlocking {
 // Which loop nest a depthwise problem takes (algorithms/depthwise_nests.h).
 enum class DepthwiseNest : uint8_t { image, turned, staged, channels, sums };
 
+// How a convolution by Winograd's algorithm is divided (algorithms/winograd.h). Sizes are in elements.
+struct WinogradBlocking {
+  int form_h = 0, form_w = 0;  // rows of kWinogradForms
+  int64_t positions = 0;       // products per tile and pair of channels
+  int64_t tiles_h = 0, tiles_w = 0;
+  Split depths;                              // source channels, per pass over the sums
+  Split rows, cols;                          // tile rows of all images; tile columns: a block is one part of each
+  int64_t block_tiles = 0;                   // of the largest block
+  int64_t tile_step = 0, position_step = 0;  // of the transformed input
+  int64_t sum_step = 0, sum_position = 0;    // of the products summed over the source channels
+  int64_t panels = 0, chunk_panels = 1;      // result channels: two vectors each; those whose sums are kept together
+  int64_t c_splits = 1;                      // parts of the panels that may go to different threads
+  int64_t packed_group = 0;
+
+  int64_t chunks() const { return (panels + chunk_panels - 1) / chunk_panels; }
+};
+
 struct Blocking {
   std::vector<GatherBlocking> gathers;
   int64_t items = 0;  // work items of all gathers, images and groups
   WeightGradientBlocking weight_gradient;
   DepthwiseNest depthwise_nest = DepthwiseNest::staged;
+  WinogradBlocking winograd;
   size_t thread_bytes = 0;  // of the workspace, per thread
 };
 

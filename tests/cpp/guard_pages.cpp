@@ -1,6 +1,6 @@
 // Every algorithm and direction over the cases of tests/cases.py, with every operand, the packed weights and the
 // workspace flush against a forbidden page: an element read or written outside is a fault, and not a wrong number that
-// nobody looks at. Results are compared with `reference` with ==, on small integers.
+// nobody looks at. Results are compared with `reference`, on small integers: with ==, or within the bound of the row.
 //
 //   python tests/cases.py | guard_pages [most multiply-adds of a case]
 //
@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include <cmath>
 #include <cstdlib>
 #include <iostream>
 #include <sstream>
@@ -147,14 +148,21 @@ bool run_guarded(const ConvPlan& plan, Flush flush, Bytes& result) {
   return true;
 }
 
-bool equal(const Bytes& a, const Bytes& b, DType dtype) {
+// Within `allowed` of each other; NaN is not.
+bool close(const Bytes& a, const Bytes& b, DType dtype, double allowed) {
   return a.size() == b.size() && visit_dtype(dtype, [&](auto zero) {
            using T = decltype(zero);
            const T *p = reinterpret_cast<const T*>(a.data()), *q = reinterpret_cast<const T*>(b.data());
            for (size_t i = 0; i < a.size() / sizeof(T); ++i)
-             if (!(p[i] == q[i])) return false;
+             if (!(std::abs(static_cast<double>(p[i]) - static_cast<double>(q[i])) <= allowed)) return false;
            return true;
          });
+}
+
+// A row's bound is relative to the sum of the absolute terms: here at most 4 * 4 each, and the bias.
+double allowed_error(const CpuAlgorithm& row, const ConvProblem& p) {
+  const int64_t channels = p.direction == Direction::forward ? p.in_c_group() : p.out_c_group();
+  return row.error * (16.0 * static_cast<double>(channels * p.taps()) + 4);
 }
 
 struct Counts {
@@ -179,7 +187,7 @@ void test_problem(const std::string& name, const ConvProblem& p, Counts& counts)
           ++counts.runs;
           const ConvPlan plan = make_plan(p, machine, threads, row.name);
           if (!run_guarded(plan, flush, got)) ++counts.wrong;
-          if (!equal(got, expected, p.dtype)) {
+          if (!close(got, expected, p.dtype, allowed_error(row, p))) {
             std::cerr << "differs from reference: " << doing << '\n';
             ++counts.wrong;
           }

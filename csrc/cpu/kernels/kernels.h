@@ -8,6 +8,7 @@
 #include "gemm/gemm.h"
 #include "pack/pack.h"
 #include "pool/pool.h"
+#include "winograd/winograd.h"
 
 namespace fastconv {
 
@@ -17,6 +18,7 @@ struct Kernels {
   const DotKernels& dot;
   const DepthwiseKernels& depthwise;
   const PoolKernels& pool;
+  const WinogradKernels& winograd;
 };
 
 const Kernels& kernels_for(Isa isa);

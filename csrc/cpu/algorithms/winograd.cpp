@@ -1,0 +1,178 @@
+// winograd: convolutions of stride 1 by Winograd's minimal filtering.
+//
+//   F(2x2), F(4x4), F(6x6) for 3x3;  F(2x2), F(4x4) for 5x5;  F(2x2) for 7x7;  the 1-D forms of the same for 1x3, 3x1,
+//   1x5, 1x7 and so on. Forward and input gradient; for the loop nest see winograd.h.
+//
+// It rounds worse than a plain sum: differences of inputs are multiplied with differences of filters, and large
+// intermediate values cancel. The row is not exact, and float64 is refused: who computes in it wants its digits.
+#include "winograd.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "../buffer.h"
+
+namespace fastconv {
+namespace {
+
+// A result row of a gather that Winograd's algorithm can compute: neighbours read neighbours.
+bool unit_steps(const Walk& walk) {
+  return walk.src_step == 1 && walk.dst_step == 1 && walk.dst == walk.dst_full &&
+         (walk.taps == 1 || walk.offset_step == 1 || walk.offset_step == -1);
+}
+
+bool identity(const Walk& walk) {
+  return walk.taps == 1 && walk.src_step == 1 && walk.offset == 0 && walk.src == walk.dst && walk.dst_step == 1 &&
+         walk.dst == walk.dst_full;
+}
+
+bool odd_taps(int64_t taps) { return taps == 1 || taps == 3 || taps == 5 || taps == 7; }
+
+// The forms of an axis: index into kWinogradForms for this alpha, or -1.
+int form_of(int64_t taps, int alpha) {
+  if (taps == 1) return 0;
+  for (int i = 1; i < kWinogradFormCount; ++i)
+    if (kWinogradForms[i].alpha == alpha && kWinogradForms[i].results == alpha - taps + 1) return i;
+  return -1;
+}
+
+// The form is chosen for this many images: it may not depend on the batch, and weights are shared by one.
+constexpr int64_t kNominalBatch = 4;
+// Source channels summed in registers: their weights fill a third of L1, and the rounding of a sum, which grows with
+// its length, stays that of so many terms.
+constexpr int64_t kDepth = 128;
+// A longer form loses digits: it must gain at least this share.
+constexpr double kLongFormGain = 0.85;
+
+WinogradBlocking block_tiles(const ConvProblem& p, const Gather& g, const Machine& m, int threads, int form_h,
+                             int form_w) {
+  const GemmKernel<float>& gemm = kernels_for(m.isa).gemm.f32;
+  const int64_t lanes = gemm.lanes, width = gemm.width();
+  const WinogradForm &h = kWinogradForms[form_h], &w = kWinogradForms[form_w];
+  WinogradBlocking b;
+  b.form_h = form_h, b.form_w = form_w;
+  b.positions = h.alpha * w.alpha;
+  b.tiles_h = ceil_div(g.h().dst, h.results);
+  b.tiles_w = ceil_div(g.w().dst, w.results);
+  b.depths = {g.src_c, ceil_div(g.src_c, kDepth)};
+  b.panels = ceil_div(g.dst_c, width);
+  const int64_t last = g.dst_c - (b.panels - 1) * width;
+  const int64_t all_lanes = (b.panels - 1) * width + (last <= lanes ? lanes : width);
+  b.packed_group = b.positions * g.src_c * all_lanes;
+  // Rows an odd number of cache lines apart: a power of two would put all tiles into the same sets.
+  const int64_t line = static_cast<int64_t>(kAlignment / sizeof(float));
+  const auto spread = [line](int64_t elements) { return (ceil_div(elements, line) | 1) * line; };
+  b.tile_step = spread(ceil_div(g.src_c, lanes) * lanes);
+
+  // Transformed input and the sums of a panel in three quarters of L2; where weights come from L3 or memory, tiles
+  // enough to hide that.
+  const int64_t element = static_cast<int64_t>(sizeof(float));
+  const int64_t input_bytes = b.positions * b.tile_step * element, sum_bytes = b.positions * spread(width) * element;
+  const int64_t least = (b.packed_group * element > m.l2_bytes / 2 ? 4 : 1) * gemm.max_rows;
+  const int64_t most = std::max<int64_t>(1, static_cast<int64_t>(kThreadScratchBytes) / 2 / input_bytes);
+  int64_t tiles = std::min(most, std::max(least, m.l2_bytes * 3 / 4 / (input_bytes + sum_bytes)));
+  const int64_t images = p.batch * g.d().dst, rows = images * b.tiles_h;
+  if (threads > 1) tiles = std::min(tiles, std::max<int64_t>(gemm.max_rows, rows * b.tiles_w / (2 * threads)));
+  b.cols = {b.tiles_w, ceil_div(b.tiles_w, tiles)};
+  const int64_t cols = ceil_div(b.tiles_w, b.cols.parts), block_rows = std::max<int64_t>(1, tiles / cols);
+  b.rows = {rows, std::max<int64_t>(1, ceil_div(rows, block_rows))};
+  b.block_tiles = cols * ceil_div(rows, b.rows.parts);
+  b.position_step = spread(b.block_tiles * b.tile_step);
+
+  const int64_t sums = m.l2_bytes / 4 / std::max<int64_t>(1, b.block_tiles * sum_bytes);
+  b.chunk_panels = std::clamp<int64_t>(sums, 1, b.panels);
+  b.sum_step = spread(b.chunk_panels * width);
+  b.sum_position = spread(b.block_tiles * b.sum_step);
+  const int64_t units = p.groups * b.rows.parts * b.cols.parts;
+  if (threads > 1 && units < 8 * threads && units % threads != 0)
+    b.c_splits = std::min(b.chunks(), ceil_div(8 * threads, units));
+  return b;
+}
+
+// Operations to transform a line of alpha elements one way, and back to `results` of them.
+double line_in(int alpha) { return alpha == 1 ? 0 : alpha == 4 ? 4 : alpha == 6 ? 12 : 24; }
+double line_out(const WinogradForm& f) { return f.alpha == 1 ? 0 : (f.alpha / 2 - 1) * (2 + f.results) + 1.0; }
+
+// Fitted to 33 layers on one thread of a Zen 5 with AVX-512, 1 to 512 channels, 7x7 to 224x224, all forms: by how much
+// tiles are slower than their multiply-adds, cycles per call of one, by how much the transforms are slower than their
+// operations, and cycles per byte of weights out of L3 (hidden behind the products) and out of memory (hardly so).
+constexpr double kProducts = 1.1, kCall = 30, kTransform = 1.3, kFromL3 = 0.04, kFromMemory = 0.08;
+// Vectors moved per vector of pixels that is staged, and stored.
+constexpr double kStagePixel = 3, kStorePixel = 4;
+
+// Cycles per group for all images on one thread.
+double block_cycles(const Gather& g, const Machine& m, const WinogradBlocking& b) {
+  const GemmKernel<float>& gemm = kernels_for(m.isa).gemm.f32;
+  const WinogradForm &h = kWinogradForms[b.form_h], &w = kWinogradForms[b.form_w];
+  const double blocks = static_cast<double>(b.rows.parts * b.cols.parts), positions = static_cast<double>(b.positions);
+  const double tiles = static_cast<double>(b.rows.count * b.tiles_w), results = h.results * w.results;
+  const double in_vectors = tiles * static_cast<double>(ceil_div(g.src_c, gemm.lanes));
+  const double out_vectors = tiles * static_cast<double>(ceil_div(g.dst_c, gemm.lanes));
+  const int64_t block = std::max<int64_t>(1, static_cast<int64_t>(std::llround(tiles / blocks)));
+  const double tile = tile_cycles(block, gemm.max_rows, g.dst_c, gemm.lanes) * static_cast<double>(g.src_c);
+  const double calls = static_cast<double>(b.panels * ceil_div(block, gemm.max_rows) * b.depths.parts);
+  const double products = blocks * positions * (tile * kProducts + calls * kCall);
+  const double in_lines = (w.alpha * line_in(h.alpha) + h.alpha * line_in(w.alpha)) / 2;
+  const double out_lines = (w.alpha * line_out(h) + h.results * line_out(w)) / 2;
+  const double transforms = in_vectors * (in_lines + 2 * positions + kStagePixel * results) +
+                            out_vectors * (out_lines + 2 * positions + kStorePixel * results);
+  const double weights = blocks * static_cast<double>(b.packed_group) * sizeof(float);
+  double cycles = transforms * kTransform;
+  if (b.packed_group * static_cast<int64_t>(sizeof(float)) > m.l3_bytes * 4 / 10)  // others use L3 too
+    cycles += products + weights * kFromMemory;
+  else
+    cycles += std::max(products, weights * kFromL3);
+  return cycles;
+}
+
+// The form that costs least for a few images; the same for any batch and any number of threads.
+std::pair<int, int> choose_forms(ConvProblem p, const Gather& g, const Machine& m) {
+  p.batch = kNominalBatch;
+  std::pair<int, int> best{0, 0};
+  double least = 0;
+  for (const int alpha : {4, 6, 8}) {
+    const int h = form_of(g.h().taps, alpha), w = form_of(g.w().taps, alpha);
+    if (h < 0 || w < 0) continue;
+    const double cycles = block_cycles(g, m, block_tiles(p, g, m, 1, h, w));
+    if (best == std::pair{0, 0} || cycles < least * (alpha == 8 ? kLongFormGain : 1)) least = cycles, best = {h, w};
+  }
+  return best;
+}
+
+}  // namespace
+
+Support winograd_supports(const ConvProblem& p, const Machine&) {
+  if (p.direction == Direction::weight_gradient) return {"winograd computes no weight gradients"};
+  if (p.dtype != DType::float32) return {"winograd computes in float32 only"};
+  const std::vector<Gather> gathers = make_gathers(p);
+  if (gathers.size() != 1 || !unit_steps(gathers[0].h()) || !unit_steps(gathers[0].w()))
+    return {"needs stride 1 and dilation 1"};
+  const Gather& g = gathers[0];
+  if (!identity(g.d())) return {"needs a kernel of depth 1, without padding along it"};
+  if (!odd_taps(g.h().taps) || !odd_taps(g.w().taps) || g.taps() == 1)
+    return {cat("needs kernels of 1, 3, 5 or 7 taps along each axis and more than 1x1, here ", g.h().taps, "x",
+                g.w().taps)};
+  return {};
+}
+
+double winograd_cost(const ConvProblem& p, const Machine& machine, int threads) {
+  const Gather g = make_gathers(p)[0];
+  const auto [h, w] = choose_forms(p, g, machine);
+  return block_cycles(g, machine, block_tiles(p, g, machine, 1, h, w)) * static_cast<double>(p.groups) / threads;
+}
+
+void winograd_prepare(ConvPlan& plan) {
+  const ConvProblem& p = plan.problem;
+  const Gather& g = plan.gathers[0];
+  const auto [h, w] = choose_forms(p, g, plan.machine);
+  WinogradBlocking& b = plan.blocking.winograd;
+  b = block_tiles(p, g, plan.machine, plan.threads, h, w);
+  plan.blocking.items = p.groups * b.rows.parts * b.cols.parts * b.c_splits;
+  if (p.batch == 0) plan.blocking.items = 0;
+  plan.packed_bytes = static_cast<size_t>(p.groups * b.packed_group) * sizeof(float);
+  plan.blocking.thread_bytes = winograd_thread_bytes(plan);
+  plan.workspace_bytes = align_up(static_cast<size_t>(p.bias_length() + 2 * kPackSlack) * sizeof(float)) +
+                         static_cast<size_t>(plan.threads) * plan.blocking.thread_bytes;
+}
+
+}  // namespace fastconv

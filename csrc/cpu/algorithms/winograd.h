@@ -1,0 +1,40 @@
+// What the files of the row `winograd` share.
+//
+//   for item = (group, block of tiles, part of the result channels):                        one thread each
+//     stage, channels last and padded; transformed input  v[position][tile][source channel]  in L2
+//     for chunk of result channels:
+//       for position, panel of channels:   weights u[position][source channel][lane]         streamed from L2 or L3
+//         for tiles: gemm tile: sums[position][tile][lane] = sum over source channels of v * u
+//       transform of the sums, bias, activation; to the result through a small block           in L1
+//
+// Input, products and results of a block never leave L2, and weights are read once per block. Tiles of several images
+// form one block where the images are small: channels lie along the vector, so that no size of an image wastes lanes.
+// Each sum runs over the source channels in one order in one accumulator; neither blocks nor threads nor neighbours in
+// the batch change a result, and neither does the batch the choice of a form.
+//
+// Tried and lost: F(2x2) for 512 channels of 7x7, to read fewer weights: the products outweigh what is saved.
+// Sums in one pass over all source channels: at 512 channels and alpha = 8 the worst element reached 2.9e-5 of the
+// largest. The points 0.7, 1, 1.4 and 0.5, 0.9, 1.6 for alpha = 8: up to three times the error of 0.5, 1, 2.
+#pragma once
+
+#include "algorithms.h"
+
+namespace fastconv {
+
+// The axis of a gather as Winograd's algorithm reads it: result j reads origin + j .. origin + j + taps - 1.
+inline int64_t winograd_origin(const Walk& walk) { return walk.least_offset(); }
+
+struct WinogradPanel {
+  int64_t first, count, width;  // result channels of the group; lanes
+  int64_t packed_offset;        // of [position][source channel][lane], elements
+};
+
+WinogradPanel winograd_panel(const ConvPlan& plan, int64_t group, int64_t panel);
+
+// Transforms the weights of a panel, source channels [begin, end), to u.
+void transform_panel(const ConvPlan& plan, int64_t group, const WinogradPanel& panel, int64_t begin, int64_t end,
+                     const float* w, float* u);
+
+size_t winograd_thread_bytes(const ConvPlan& plan);
+
+}  // namespace fastconv

@@ -1,0 +1,251 @@
+#include <algorithm>
+#include <cstring>
+#include <limits>
+
+#include "../buffer.h"
+#include "winograd.h"
+
+namespace fastconv {
+namespace {
+
+// What one thread works in; the same carving measures and lays out.
+struct Scratch {
+  float *stage, *tiles, *sums, *results, *weights;
+
+  Scratch(Carver& carver, const ConvPlan& plan) {
+    const WinogradBlocking& b = plan.blocking.winograd;
+    const Gather& g = plan.gathers[0];
+    const WinogradForm &h = kWinogradForms[b.form_h], &w = kWinogradForms[b.form_w];
+    const int64_t lanes = plan.machine.lanes(sizeof(float));
+    const int64_t cols = ceil_div(b.cols.count, b.cols.parts);
+    const int64_t rows = std::min(b.tiles_h, ceil_div(b.rows.count, b.rows.parts));
+    stage = carver.take<float>((rows * h.results + h.alpha) * (cols * w.results + w.alpha) * lanes);
+    tiles = carver.take<float>(b.positions * b.position_step);
+    sums = carver.take<float>(b.positions * b.sum_position);
+    // One row of tiles; a tile that hangs over the edge writes over the rows below it.
+    results = carver.take<float>((h.results * cols * w.results + w.results) * lanes);
+    // Weights beyond what a call packs are transformed panel by panel.
+    const bool large = plan.packed_bytes > kPackedScratchBytes;
+    weights = carver.take<float>(large ? b.positions * g.src_c * 2 * lanes : 0);
+  }
+};
+
+// Rows [first, first + rows) of the tiles of one image, the block's columns; `tile`: the block's number of the first.
+struct TileRows {
+  int64_t image, first, rows, tile;
+};
+
+class WinogradRun {
+ public:
+  WinogradRun(const ConvPlan& plan, const ConvOperands& operands, std::byte* workspace)
+      : plan_(plan),
+        p_(plan.problem),
+        g_(plan.gathers[0]),
+        b_(plan.blocking.winograd),
+        h_(kWinogradForms[b_.form_h]),
+        w_(kWinogradForms[b_.form_w]),
+        kernels_(kernels_for(plan.machine.isa)),
+        lanes_(kernels_.winograd.lanes),
+        weights_(static_cast<const float*>(operands.w)),
+        packed_(static_cast<const float*>(operands.packed)) {
+    const bool forward = p_.direction == Direction::forward;
+    src_ = static_cast<const float*>(forward ? operands.x : operands.y);
+    dst_ = static_cast<float*>(forward ? operands.y : operands.x);
+    Carver carver(workspace);
+    const int64_t count = p_.bias_length();
+    float* const bias = carver.take<float>(count + 2 * kPackSlack);  // padded: whole vectors of it are loaded
+    if (operands.bias) {
+      std::memcpy(bias, operands.bias, static_cast<size_t>(count) * sizeof(float));
+      std::memset(bias + count, 0, 2 * kPackSlack * sizeof(float));
+      bias_ = bias;
+    }
+    for (int t = 0; t < plan.threads; ++t) {
+      Carver thread(carver.take<std::byte>(static_cast<int64_t>(plan.blocking.thread_bytes)));
+      scratch_.emplace_back(thread, plan);
+    }
+    last_block_.assign(static_cast<size_t>(plan.threads), -1);
+  }
+
+  void item(int64_t item, int thread, Interrupt& interrupt) {
+    const int64_t split = item % b_.c_splits, block = item / b_.c_splits;
+    const int64_t col_block = block % b_.cols.parts, row_block = block / b_.cols.parts % b_.rows.parts;
+    const int64_t group = block / b_.cols.parts / b_.rows.parts;
+    Scratch& s = scratch_[static_cast<size_t>(thread)];
+    const Columns columns{b_.cols.begin(col_block), b_.cols.size(col_block)};
+    // Parts of the channels of one block come one after the other: the input transformed for the last is still there.
+    if (last_block_[static_cast<size_t>(thread)] != block) {
+      for_images(row_block, columns, [&](const TileRows& r) { read_tiles(group, r, columns, s); });
+      last_block_[static_cast<size_t>(thread)] = block;
+    }
+    const int64_t tiles = b_.rows.size(row_block) * columns.count;
+    const Split parts{b_.chunks(), b_.c_splits};
+    for (int64_t chunk = parts.begin(split); chunk < parts.begin(split + 1); ++chunk) {
+      const int64_t first = chunk * b_.chunk_panels, last = std::min(b_.panels, first + b_.chunk_panels);
+      multiply(group, first, last, tiles, s);
+      if (interrupt.stop_here(thread)) return;
+      const int64_t channel0 = winograd_panel(plan_, group, first).first;
+      const int64_t channel1 = std::min(g_.dst_c, winograd_panel(plan_, group, last - 1).first + 2 * lanes_);
+      for_images(row_block, columns, [&](const TileRows& r) { write_tiles(group, r, columns, channel0, channel1, s); });
+    }
+  }
+
+ private:
+  struct Columns {
+    int64_t first, count;
+  };
+
+  bool nhwc() const { return p_.layout == Layout::nhwc; }
+
+  // The tile rows of a block, image by image.
+  template <class F>
+  void for_images(int64_t row_block, const Columns& columns, const F& f) const {
+    int64_t row = b_.rows.begin(row_block);
+    const int64_t begin = row, end = b_.rows.begin(row_block + 1);
+    while (row < end) {
+      const int64_t first = row % b_.tiles_h, rows = std::min(end - row, b_.tiles_h - first);
+      f(TileRows{row / b_.tiles_h, first, rows, (row - begin) * columns.count});
+      row += rows;
+    }
+  }
+
+  // Images are those of the batch, and each slice of a volume is one.
+  struct Place {
+    int64_t offset, plane, row, col;  // of the first channel of the group; steps
+  };
+  Place place(int64_t group, int64_t image, int64_t channels, const Walk& h, const Walk& w, bool source) const {
+    const int64_t height = source ? h.src : h.dst_full, width = source ? w.src : w.dst_full, depth = g_.d().dst;
+    const int64_t all = channels * p_.groups, n = image / depth, d = image % depth;
+    if (nhwc()) return {((n * depth + d) * height * width) * all + group * channels, 1, width * all, all};
+    return {((n * all + group * channels) * depth + d) * height * width, depth * height * width, width, 1};
+  }
+
+  void read_tiles(int64_t group, const TileRows& r, const Columns& columns, Scratch& s) const {
+    const int64_t rows = (r.rows - 1) * h_.results + h_.alpha, cols = (columns.count - 1) * w_.results + w_.alpha;
+    const Place from = place(group, r.image, g_.src_c, g_.h(), g_.w(), true);
+    const int64_t row0 = r.first * h_.results + winograd_origin(g_.h());
+    const int64_t col0 = columns.first * w_.results + winograd_origin(g_.w());
+    const int64_t y0 = std::clamp<int64_t>(-row0, 0, rows), y1 = std::clamp(g_.h().src - row0, y0, rows);
+    const int64_t x0 = std::clamp<int64_t>(-col0, 0, cols), x1 = std::clamp(g_.w().src - col0, x0, cols);
+    const auto zero = [this](float* first, int64_t pixels) {
+      std::memset(first, 0, static_cast<size_t>(pixels * lanes_) * sizeof(float));
+    };
+    for (int64_t c = 0; c < g_.src_c; c += lanes_) {
+      const int64_t channels = std::min(lanes_, g_.src_c - c);
+      zero(s.stage, y0 * cols);
+      for (int64_t y = y0; y < y1; ++y) {
+        float* const row = s.stage + y * cols * lanes_;
+        const float* const first = src_ + from.offset + c * from.plane + (row0 + y) * from.row + (col0 + x0) * from.col;
+        zero(row, x0);
+        if (nhwc())
+          kernels_.pack.f32.pad_rows({row + x0 * lanes_, lanes_, lanes_, 0, channels, first, from.col, 1, x1 - x0});
+        else
+          kernels_.winograd.gather({first, row + x0 * lanes_, from.plane, channels, x1 - x0});
+        zero(row + x1 * lanes_, cols - x1);
+      }
+      zero(s.stage + y1 * cols * lanes_, (rows - y1) * cols);
+      const auto transform = kernels_.winograd.input[b_.form_h][b_.form_w];
+      for (int64_t tile_row = 0; tile_row < r.rows; ++tile_row)
+        transform({s.stage + tile_row * h_.results * cols * lanes_, cols * lanes_, lanes_, w_.results * lanes_,
+                   s.tiles + (r.tile + tile_row * columns.count) * b_.tile_step + c, b_.position_step, b_.tile_step,
+                   columns.count});
+    }
+  }
+
+  // The sums of panels [first, last) of the result channels.
+  void multiply(int64_t group, int64_t first, int64_t last, int64_t tiles, Scratch& s) const {
+    const GemmKernel<float>& gemm = kernels_.gemm.f32;
+    const Split heights{tiles, ceil_div(tiles, gemm.max_rows)};
+    GemmTile<float> t{};
+    t.a_row = b_.tile_step, t.a_k = 1;
+    t.segments = 1;
+    t.c_row = b_.sum_step, t.c_col = 1;
+    for (int64_t i = first; i < last; ++i) {
+      const WinogradPanel panel = winograd_panel(plan_, group, i);
+      const float* u = packed_ ? packed_ + panel.packed_offset : s.weights;
+      if (!packed_) transform_panel(plan_, group, panel, 0, g_.src_c, weights_, s.weights);
+      t.b_k = panel.width;
+      t.cols = static_cast<int>(panel.width);
+      for (int64_t position = 0; position < b_.positions; ++position)
+        for (int64_t k = 0; k < b_.depths.parts; ++k) {
+          const int64_t channel = b_.depths.begin(k);
+          t.b = u + (position * g_.src_c + channel) * panel.width;
+          t.depth = b_.depths.size(k);
+          t.accumulate = k > 0;
+          for (int64_t j = 0; j < heights.parts; ++j) {
+            t.a = s.tiles + position * b_.position_step + heights.begin(j) * b_.tile_step + channel;
+            t.c = s.sums + position * b_.sum_position + heights.begin(j) * b_.sum_step + (i - first) * 2 * lanes_;
+            gemm.run(t, static_cast<int>(heights.size(j)), static_cast<int>(panel.width / lanes_));
+          }
+        }
+    }
+  }
+
+  // The results of channels [channel0, channel1) of the group, from their sums.
+  void write_tiles(int64_t group, const TileRows& r, const Columns& columns, int64_t channel0, int64_t channel1,
+                   Scratch& s) const {
+    const Place to = place(group, r.image, g_.dst_c, g_.h(), g_.w(), false);
+    const int64_t x = columns.first * w_.results, last = columns.count - 1;
+    const int64_t cols = std::min(g_.w().dst - x, columns.count * w_.results);
+    WinogradOutput o{};
+    o.position = b_.sum_position, o.src_tile = -b_.sum_step;
+    o.row = cols * lanes_, o.col = lanes_, o.dst_tile = -w_.results * lanes_;
+    o.tiles = columns.count;
+    o.activate = p_.activation != Activation::none;
+    o.low = 0;
+    o.high = p_.activation == Activation::relu6 ? 6.0f : std::numeric_limits<float>::infinity();
+    // From right to left: what a tile writes beyond the last column is the beginning of the next row, written later.
+    o.dst = s.results + last * w_.results * lanes_;
+    const auto transform = kernels_.winograd.output[b_.form_h][b_.form_w];
+    for (int64_t tile_row = 0; tile_row < r.rows; ++tile_row) {
+      const int64_t y = (r.first + tile_row) * h_.results, rows = std::min<int64_t>(h_.results, g_.h().dst - y);
+      for (int64_t c = channel0; c < channel1; c += lanes_) {
+        o.src = s.sums + (r.tile + tile_row * columns.count + last) * b_.sum_step + c - channel0;
+        o.bias = bias_ ? bias_ + group * g_.dst_c + c : nullptr;
+        transform(o);
+        store_rows(s.results, to, c, std::min(lanes_, g_.dst_c - c), y, rows, x, cols);
+      }
+    }
+  }
+
+  // The block of pixels with `channels` lanes to rows y.. and columns x.. of the result.
+  void store_rows(const float* block, const Place& to, int64_t c, int64_t channels, int64_t y, int64_t rows, int64_t x,
+                  int64_t cols) const {
+    float* const first = dst_ + to.offset + c * to.plane + y * to.row + x * to.col;
+    if (cols == g_.w().dst) cols *= rows, rows = 1;  // whole rows follow each other
+    for (int64_t i = 0; i < rows; ++i) {
+      const float* const row = block + i * cols * lanes_;
+      if (nhwc())
+        kernels_.pack.f32.pad_rows({first + i * to.row, to.col, channels, 0, channels, row, lanes_, 1, cols});
+      else
+        kernels_.winograd.scatter({row, first + i * to.row, to.plane, channels, cols});
+    }
+  }
+
+  const ConvPlan& plan_;
+  const ConvProblem& p_;
+  const Gather& g_;
+  const WinogradBlocking& b_;
+  const WinogradForm &h_, &w_;
+  const Kernels& kernels_;
+  const int64_t lanes_;
+  const float *weights_, *packed_, *src_, *bias_ = nullptr;
+  float* dst_;
+  std::vector<Scratch> scratch_;
+  std::vector<int64_t> last_block_;
+};
+
+}  // namespace
+
+size_t winograd_thread_bytes(const ConvPlan& plan) {
+  Carver carver(nullptr);
+  const Scratch scratch(carver, plan);
+  return carver.used();
+}
+
+void winograd_run(const ConvPlan& plan, const ConvOperands& operands, std::byte* workspace, Interrupt& interrupt) {
+  WinogradRun run(plan, operands, workspace);
+  parallel_for(plan.blocking.items, plan.threads, interrupt,
+               [&](int64_t item, int thread) { run.item(item, thread, interrupt); });
+}
+
+}  // namespace fastconv

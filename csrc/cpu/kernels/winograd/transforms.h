@@ -1,0 +1,265 @@
+// The functions of winograd.h, once for every ISA; an ISA file sets FASTCONV_VECTOR_BYTES and includes this.
+//
+// Points come in pairs +p, -p, so that even and odd powers are summed once for both: with E(x^2) the product of
+// (x^2 - q^2) over the other pairs, rows +p and -p of B are  x^2 E +- p x E.  Per line of alpha elements that is 4, 12
+// and 24 operations for alpha = 4, 6, 8.
+//
+// A tile is transformed along its columns into a small block on the stack, then along its rows. The block of alpha = 6
+// and 8 exceeds the registers: it is kept as memory on purpose, and a line of it in registers.
+#pragma once
+
+#include "../../simd.h"
+#include "winograd.h"
+
+namespace {
+
+using namespace fastconv;
+
+using Floats = Vector<float>;
+
+// Coefficients of the product of (x - p^2) over all pairs but `skip` (-1: none), the constant one first.
+template <int pairs>
+struct Coefficients {
+  float at[pairs + 1];
+};
+template <int pairs>
+constexpr Coefficients<pairs> product_without(int skip) {
+  double c[pairs + 1] = {1};
+  int degree = 0;
+  for (int i = 0; i < pairs; ++i) {
+    if (i == skip) continue;
+    const double square = kWinogradPoints[pairs - 1][i] * kWinogradPoints[pairs - 1][i];
+    ++degree;
+    for (int k = degree; k >= 0; --k) c[k] = (k > 0 ? c[k - 1] : 0) - (k < degree ? square * c[k] : 0);
+  }
+  Coefficients<pairs> result{};
+  for (int k = 0; k <= pairs; ++k) result.at[k] = static_cast<float>(c[k]);
+  return result;
+}
+
+// in[first] * c[0] + in[first + 2] * c[1] + .., the last coefficient being 1.
+template <int count, int first, int pairs, int alpha>
+FASTCONV_INLINE Floats every_second(const Floats (&in)[alpha], const Coefficients<pairs>& c) {
+  Floats sum = in[first + 2 * (count - 1)];
+#pragma GCC unroll 8
+  for (int k = count - 2; k >= 0; --k) sum += in[first + 2 * k] * c.at[k];
+  return sum;
+}
+
+template <int pair, int alpha>
+FASTCONV_INLINE void input_pair(const Floats (&in)[alpha], Floats (&out)[alpha]) {
+  constexpr int pairs = alpha / 2 - 1;
+  constexpr Coefficients<pairs> others = product_without<pairs>(pair);
+  constexpr float point = static_cast<float>(kWinogradPoints[pairs - 1][pair]);
+  const Floats even = every_second<pairs, 2>(in, others), odd = every_second<pairs, 1>(in, others);
+  out[1 + 2 * pair] = even + odd * point;
+  out[2 + 2 * pair] = even - odd * point;
+  if constexpr (pair + 1 < pairs) input_pair<pair + 1>(in, out);
+}
+
+template <int alpha>
+FASTCONV_INLINE void input_line(const Floats (&in)[alpha], Floats (&out)[alpha]) {
+  if constexpr (alpha == 1) {
+    out[0] = in[0];
+  } else {
+    constexpr int pairs = alpha / 2 - 1;
+    constexpr Coefficients<pairs> all = product_without<pairs>(-1);
+    out[0] = every_second<pairs + 1, 0>(in, all);
+    out[alpha - 1] = every_second<pairs + 1, 1>(in, all);
+    input_pair<0>(in, out);
+  }
+}
+
+constexpr float power(double x, int n) {
+  double result = 1;
+  for (int i = 0; i < n; ++i) result *= x;
+  return static_cast<float>(result);
+}
+
+template <int alpha, int results>
+FASTCONV_INLINE void output_line(const Floats (&in)[alpha], Floats (&out)[results]) {
+  if constexpr (alpha == 1) {
+    out[0] = in[0];
+  } else {
+    constexpr int pairs = alpha / 2 - 1;
+    Floats sum[pairs], difference[pairs];
+#pragma GCC unroll 4
+    for (int q = 0; q < pairs; ++q) {
+      sum[q] = in[1 + 2 * q] + in[2 + 2 * q];
+      difference[q] = in[1 + 2 * q] - in[2 + 2 * q];
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < results; ++i) {
+      Floats value =
+          i == 0 ? in[0] + sum[0] : (i % 2 ? difference[0] : sum[0]) * power(kWinogradPoints[pairs - 1][0], i);
+      if (i == results - 1) value += in[alpha - 1];
+#pragma GCC unroll 4
+      for (int q = 1; q < pairs; ++q)
+        value += (i % 2 ? difference[q] : sum[q]) * power(kWinogradPoints[pairs - 1][q], i);
+      out[i] = value;
+    }
+  }
+}
+
+template <int alpha_h, int alpha_w>
+void input_tiles(const WinogradInput& w) {
+  const float* src = w.src;
+  float* dst = w.dst;
+  for (int64_t t = 0; t < w.tiles; ++t, src += w.src_tile, dst += w.dst_tile) {
+    Floats block[alpha_h][alpha_w];
+#pragma GCC unroll 1
+    for (int j = 0; j < alpha_w; ++j) {
+      Floats in[alpha_h], out[alpha_h];
+#pragma GCC unroll 8
+      for (int i = 0; i < alpha_h; ++i) in[i] = load(src + i * w.row + j * w.col);
+      input_line<alpha_h>(in, out);
+#pragma GCC unroll 8
+      for (int i = 0; i < alpha_h; ++i) block[i][j] = out[i];
+    }
+    float* to = dst;
+#pragma GCC unroll 1
+    for (int i = 0; i < alpha_h; ++i) {
+      Floats out[alpha_w];
+      input_line<alpha_w>(block[i], out);
+#pragma GCC unroll 8
+      for (int j = 0; j < alpha_w; ++j, to += w.position) store(to, out[j]);
+    }
+  }
+}
+
+template <int form_h, int form_w>
+void output_tiles(const WinogradOutput& w) {
+  constexpr int alpha_h = kWinogradForms[form_h].alpha, alpha_w = kWinogradForms[form_w].alpha;
+  constexpr int rows = kWinogradForms[form_h].results, cols = kWinogradForms[form_w].results;
+  const Floats bias = w.bias ? load(w.bias) : Floats{};
+  const float* src = w.src;
+  float* dst = w.dst;
+  for (int64_t t = 0; t < w.tiles; ++t, src += w.src_tile, dst += w.dst_tile) {
+    Floats block[rows][alpha_w];
+#pragma GCC unroll 1
+    for (int j = 0; j < alpha_w; ++j) {
+      Floats in[alpha_h], out[rows];
+#pragma GCC unroll 8
+      for (int i = 0; i < alpha_h; ++i) in[i] = load(src + (i * alpha_w + j) * w.position);
+      output_line<alpha_h, rows>(in, out);
+#pragma GCC unroll 8
+      for (int i = 0; i < rows; ++i) block[i][j] = out[i];
+    }
+#pragma GCC unroll 1
+    for (int i = 0; i < rows; ++i) {  // downwards, and columns to the right: the loop nest relies on it
+      Floats out[cols];
+      output_line<alpha_w, cols>(block[i], out);
+#pragma GCC unroll 8
+      for (int j = 0; j < cols; ++j) {
+        Floats value = out[j] + bias;
+        if (w.activate) value = clamp<float>(value, w.low, w.high);
+        store(dst + i * w.row + j * w.col, value);
+      }
+    }
+  }
+}
+
+typedef float HalfFloats __attribute__((vector_size(FASTCONV_VECTOR_BYTES / 2)));
+
+FASTCONV_INLINE Vector<double> load_doubles(const float* p) {
+  HalfFloats half;
+  __builtin_memcpy(&half, p, sizeof half);
+  return __builtin_convertvector(half, Vector<double>);
+}
+
+// One vector of filters, of one channel.
+FASTCONV_INLINE void filter_lanes(const WinogradFilter& f, const float* src, float* dst) {
+  Vector<double> block[kMaxAlpha][kMaxWinogradTaps];
+  for (int s = 0; s < f.ker_w; ++s) {
+    Vector<double> taps[kMaxWinogradTaps];
+    for (int k = 0; k < f.ker_h; ++k) {
+      const int tap = k * f.ker_w + s;
+      taps[k] = load_doubles(src + (f.flip ? f.ker_h * f.ker_w - 1 - tap : tap) * f.width);
+    }
+    for (int i = 0; i < f.alpha_h; ++i) {
+      Vector<double> sum = taps[0] * f.g_h[i * f.ker_h];
+      for (int k = 1; k < f.ker_h; ++k) sum += taps[k] * f.g_h[i * f.ker_h + k];
+      block[i][s] = sum;
+    }
+  }
+  for (int i = 0; i < f.alpha_h; ++i)
+    for (int j = 0; j < f.alpha_w; ++j, dst += f.position) {
+      Vector<double> sum = block[i][0] * f.g_w[j * f.ker_w];
+      for (int s = 1; s < f.ker_w; ++s) sum += block[i][s] * f.g_w[j * f.ker_w + s];
+      const HalfFloats half = __builtin_convertvector(sum, HalfFloats);
+      __builtin_memcpy(dst, &half, sizeof half);
+    }
+}
+
+void transform_filters(const WinogradFilter& f) {
+  for (int64_t c = 0; c < f.channels; ++c)
+    for (int64_t lane = 0; lane < f.width; lane += kLanes<double>)
+      filter_lanes(f, f.src + c * f.ker_h * f.ker_w * f.width + lane, f.dst + c * f.width + lane);
+}
+
+void gather_planes(const WinogradPlanes& p) {
+  constexpr int lanes = kLanes<float>;
+  for (int64_t q = 0; q < p.count; q += lanes) {
+    const int left = p.count - q < lanes ? (int)(p.count - q) : lanes;
+    Floats block[lanes];
+    if (left == lanes && p.channels == lanes) {
+#pragma GCC unroll 16
+      for (int i = 0; i < lanes; ++i) block[i] = load(p.src + i * p.plane + q);
+    } else {
+#pragma GCC unroll 16
+      for (int i = 0; i < lanes; ++i) block[i] = i < p.channels ? load_some(p.src + i * p.plane + q, left) : Floats{};
+    }
+    transpose<float>(block);
+    float* const dst = p.dst + q * lanes;
+#pragma GCC unroll 16
+    for (int k = 0; k < lanes; ++k) {
+      if (k >= left) return;
+      store(dst + k * lanes, block[k]);
+    }
+  }
+}
+
+void scatter_planes(const WinogradPlanes& p) {
+  constexpr int lanes = kLanes<float>;
+  for (int64_t q = 0; q < p.count; q += lanes) {
+    const int left = p.count - q < lanes ? (int)(p.count - q) : lanes;
+    Floats block[lanes];
+#pragma GCC unroll 16
+    for (int k = 0; k < lanes; ++k) block[k] = k < left ? load(p.src + (q + k) * lanes) : Floats{};
+    transpose<float>(block);
+#pragma GCC unroll 16
+    for (int i = 0; i < lanes; ++i) {
+      if (i >= p.channels) break;
+      float* const dst = p.dst + i * p.plane + q;
+      if (left == lanes)
+        store(dst, block[i]);
+      else
+        store_some(dst, block[i], left);
+    }
+  }
+}
+
+template <int h, int w>
+constexpr void fill_form(WinogradKernels& kernels) {
+  constexpr int alpha_h = kWinogradForms[h].alpha, alpha_w = kWinogradForms[w].alpha;
+  if constexpr (alpha_h == alpha_w || alpha_h == 1 || alpha_w == 1) {
+    kernels.input[h][w] = input_tiles<alpha_h, alpha_w>;
+    kernels.output[h][w] = output_tiles<h, w>;
+  }
+}
+
+template <int h, int... w>
+constexpr void fill_row(WinogradKernels& kernels, Indices<w...>) {
+  (fill_form<h, w>(kernels), ...);
+}
+
+template <int... h>
+constexpr WinogradKernels make_winograd(Indices<h...> forms) {
+  WinogradKernels kernels{kLanes<float>, {}, {}, transform_filters, gather_planes, scatter_planes};
+  (fill_row<h>(kernels, forms), ...);
+  return kernels;
+}
+
+constexpr WinogradKernels make_winograd() { return make_winograd(MakeIndices<kWinogradFormCount>::type{}); }
+
+}  // namespace

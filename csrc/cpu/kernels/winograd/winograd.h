@@ -1,0 +1,86 @@
+// The transforms of Winograd's minimal filtering, and the data movement around them.
+//
+//   F(m, r):  m results of a filter of r taps from alpha = m + r - 1 products, at alpha points of a polynomial:
+//     y = A [ (G g) * (B d) ]        d: alpha inputs, g: r taps, * element by element
+//   Points 0, +a, -a, +b, -b, .., infinity, in this order; with M(x) the product of (x - p) over the finite ones,
+//     row p of B: the coefficients of M(x) / (x - p);  last row: those of M(x)
+//     row p of G: p^k / product of (p - q) over q != p; last row: 0 .. 0 1
+//     A[i][p] = p^i;                                    A[m-1][infinity] = 1
+//   In two dimensions once along each; an axis with one tap has the identity (alpha = 1).
+//
+// Channels lie along the vector everywhere, so that edges of an image, its size and its layout do not matter here:
+//
+//   gather   planes -> pixels:  dst[q * lanes + i] = src[i * plane + q]   i < channels; 0 for channels <= i < lanes
+//   input    pixels -> positions, per tile: dst[position * p + tile * t + lane],  position = ph * alpha_w + pw
+//   output   positions -> pixels, bias and activation included
+//   scatter  pixels -> planes:  dst[i * plane + q] = src[q * lanes + i]   i < channels
+//   filter   taps -> positions, in double: dst[position * p + c * width + lane]
+// gather reads, and scatter writes, not an element more than named; the others move whole vectors.
+// After: S. Winograd, Arithmetic Complexity of Computations (1980); A. Lavin, S. Gray, arXiv 1509.09308 (2015).
+#pragma once
+
+#include <stdint.h>
+
+namespace fastconv {
+
+// One axis: alpha inputs, m results. The index of a row is what the tables below are indexed by.
+struct WinogradForm {
+  int alpha, results;
+};
+constexpr WinogradForm kWinogradForms[] = {{1, 1}, {4, 2}, {6, 4}, {6, 2}, {8, 6}, {8, 4}, {8, 2}};
+constexpr int kWinogradFormCount = 7;
+constexpr int kMaxAlpha = 8;
+constexpr int kMaxWinogradTaps = 7;
+
+// The positive finite points for alpha = 4, 6, 8. Of the symmetric sets tried on normal numbers these lose fewest
+// bits: for alpha = 6 the pair 1, 2 of Lavin and Gray loses twice as many.
+constexpr double kWinogradPoints[3][3] = {{1}, {0.70710678118654752440, 1.41421356237309504880}, {0.5, 1, 2}};
+
+struct WinogradInput {
+  const float* src;
+  int64_t row, col, src_tile;  // elements between rows, columns and tiles
+  float* dst;
+  int64_t position, dst_tile;
+  int64_t tiles;
+};
+
+struct WinogradOutput {
+  const float* src;
+  int64_t position, src_tile;
+  float* dst;
+  int64_t row, col, dst_tile;
+  int64_t tiles;
+  const float* bias;  // a vector of them, or null
+  bool activate;      // clamp to [low, high], keeping NaN
+  float low, high;
+};
+
+struct WinogradFilter {
+  const float* src;  // [channel][ker_h * ker_w][width]
+  int64_t channels, width;
+  const double *g_h, *g_w;  // [alpha][taps]
+  int alpha_h, ker_h, alpha_w, ker_w;
+  bool flip;  // taps backwards, along both axes
+  float* dst;
+  int64_t position;
+};
+
+struct WinogradPlanes {
+  const float* src;
+  float* dst;
+  int64_t plane, channels, count;
+};
+
+struct WinogradKernels {
+  int lanes;
+  // By form; null where the two axes have different alpha, both above 1.
+  void (*input[kWinogradFormCount][kWinogradFormCount])(const WinogradInput&);
+  void (*output[kWinogradFormCount][kWinogradFormCount])(const WinogradOutput&);
+  void (*filter)(const WinogradFilter&);
+  void (*gather)(const WinogradPlanes&);
+  void (*scatter)(const WinogradPlanes&);
+};
+
+extern const WinogradKernels winograd_baseline, winograd_avx2, winograd_avx512, winograd_neon;
+
+}  // namespace fastconv
