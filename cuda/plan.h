@@ -1,0 +1,50 @@
+// ConvPlan on a GPU: what was decided about a ConvProblem (csrc/cpu/plan.h is its CPU counterpart).
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "../csrc/core/algorithm.h"
+#include "../csrc/core/gather.h"
+#include "launch.h"
+
+namespace fastconv::cuda {
+
+// How float32 products are formed.
+//   fp32       as accurate as float: split operands on tensor cores where they are, fused multiply-adds elsewhere
+//   fp32_simt  fused multiply-adds only
+//   tf32       operands rounded to 11 significant bits
+enum class Precision : uint8_t { fp32, fp32_simt, tf32 };
+Precision precision_from(const std::string& name);
+
+struct Device {
+  int arch = 80;  // 10 * major + minor
+  int multiprocessors = 1;
+};
+Device this_device();
+
+struct ConvPlan;
+using CudaAlgorithm = Algorithm<ConvPlan, Device, Stream>;
+
+struct ConvPlan {
+  ConvProblem problem;
+  Device device;
+  Precision precision = Precision::fp32;
+  const CudaAlgorithm* algorithm = nullptr;
+  std::vector<Gather> gathers;
+  bool large_tile = false;  // of the matrix loop nests
+  size_t packed_bytes = 0;
+  size_t workspace_bytes = 0;
+};
+
+// THE TABLE (algorithms.cpp), in the order that breaks ties.
+std::span<const CudaAlgorithm> algorithms();
+
+// Pure. `forced` is "auto", "exact" or a name; throws like make_plan of the CPU.
+ConvPlan make_plan(const ConvProblem& problem, const Device& device, Precision precision, const std::string& forced);
+
+// Queues everything on the stream; the operands are device memory.
+void run_plan(const ConvPlan& plan, ConvOperands operands, Stream& stream);
+
+}  // namespace fastconv::cuda
