@@ -8,6 +8,8 @@ namespace fastconv::cuda {
 
 std::span<const CudaAlgorithm> algorithms() {
   static constexpr CudaAlgorithm table[] = {
+      FASTCONV_ROW(depthwise, true),
+      FASTCONV_ROW(direct, true),
       FASTCONV_ROW(im2col, true),
       FASTCONV_ROW(reference, true),
   };

@@ -5,9 +5,10 @@
 //
 //   SimtTile       fused multiply-adds; a thread owns 8 x N/16: rows 4 ty + {0..3} and M/2 + 4 ty + {0..3}, columns alike
 //   TensorTile<1>  mma tf32, operands rounded to 11 bits
-//   TensorTile<3>  each operand as a sum of two tf32; big*big + big*small + small*big, added up in registers by ordinary
+//   TensorTile<3>  each operand as a sum of two tf32; big*big + (big*small + small*big), the first added up by ordinary
 //                  additions since a tensor core's own rounds toward zero (Ootomo & Yokota, Recovering single precision
-//                  accuracy from Tensor Cores, 2022)
+//                  accuracy from Tensor Cores, 2022). The small sum is kept apart to the end: with an infinite operand it
+//                  is NaN where the product is infinite, and then it is left out.
 // kPad: row stride = 8 mod 32 banks, so that the fragment reads of mma (4 rows by 8 columns) meet 32 different banks,
 // and a multiple of 4 floats, for reads of 16 bytes.
 #pragma once
@@ -94,6 +95,7 @@ struct TensorTile {
   static constexpr int kWarpM = M / 2, kWarpN = 32, kRows = kWarpM / 16, kColumns = kWarpN / 8;
   static_assert(TileShape<M, N>::kThreads / 32 == (M / kWarpM) * (N / kWarpN));
   float c[kRows][kColumns][4];
+  float small[kTerms == 3 ? kRows : 1][kColumns][4];
 
   __device__ __forceinline__ int group() const { return static_cast<int>(threadIdx.x) % 32 / 4; }
   __device__ __forceinline__ int member() const { return static_cast<int>(threadIdx.x) % 4; }
@@ -106,7 +108,7 @@ struct TensorTile {
 #pragma unroll
       for (int j = 0; j < kColumns; ++j)
 #pragma unroll
-        for (int e = 0; e < 4; ++e) c[i][j][e] = 0;
+        for (int e = 0; e < 4; ++e) c[i][j][e] = 0, small[kTerms == 3 ? i : 0][j][e] = 0;
   }
 
   __device__ __forceinline__ void multiply(const float* a, const float* b) {
@@ -138,9 +140,9 @@ struct TensorTile {
             ptx::multiply_tf32(c[i][j], big_a, big_b[j]);
           } else {
             float part[4] = {0, 0, 0, 0};
-            ptx::multiply_tf32(part, small_a, big_b[j]);
-            ptx::multiply_tf32(part, big_a, small_b[j]);
             ptx::multiply_tf32(part, big_a, big_b[j]);
+            ptx::multiply_tf32(small[i][j], small_a, big_b[j]);
+            ptx::multiply_tf32(small[i][j], big_a, small_b[j]);
 #pragma unroll
             for (int e = 0; e < 4; ++e) c[i][j][e] += part[e];
           }
@@ -156,8 +158,11 @@ struct TensorTile {
 #pragma unroll
       for (int j = 0; j < kColumns; ++j)
 #pragma unroll
-        for (int e = 0; e < 4; ++e)
-          f(first_row() + 16 * i + group() + 8 * (e / 2), first_column() + 8 * j + 2 * member() + e % 2, c[i][j][e]);
+        for (int e = 0; e < 4; ++e) {
+          const float rest = small[kTerms == 3 ? i : 0][j][e];
+          f(first_row() + 16 * i + group() + 8 * (e / 2), first_column() + 8 * j + 2 * member() + e % 2,
+            c[i][j][e] + (rest - rest == 0.0f ? rest : 0.0f));
+        }
   }
 };
 

@@ -19,6 +19,17 @@ fastconv::DType dtype_from(const py::array& array) {
   return array.itemsize() == 4 ? fastconv::DType::float32 : fastconv::DType::float64;
 }
 
+// Aligned as device memory is, and exactly as long as it should be: AddressSanitizer sees its end. All NaN.
+py::array fresh(fastconv::DType dtype, const Shape& shape) {
+  constexpr std::align_val_t kDeviceAlignment{256};
+  size_t bytes = fastconv::size_of(dtype);
+  for (int64_t extent : shape) bytes *= static_cast<size_t>(extent);
+  void* const data = ::operator new(bytes, kDeviceAlignment);
+  std::memset(data, 0xff, bytes);
+  const py::capsule owner(data, [](void* p) { ::operator delete(p, kDeviceAlignment); });
+  return py::array(dtype == fastconv::DType::float32 ? py::dtype("f4") : py::dtype("f8"), shape, data, owner);
+}
+
 // One of x, w, y is a tuple: the shape of what is computed. `transposed` is None or the output padding.
 py::array convolve(const std::string& direction, const py::object& x, const py::object& w, const py::object& y,
                    const py::object& bias, int spatial, const Shape& stride,
@@ -56,10 +67,7 @@ py::array convolve(const std::string& direction, const py::object& x, const py::
   device.multiprocessors = multiprocessors;
   const auto plan =
       fastconv::cuda::make_plan(problem, device, fastconv::cuda::precision_from(precision), algorithm);
-  // On the heap with nothing after it, so that AddressSanitizer sees writes beyond the end.
-  py::array result(problem.dtype == fastconv::DType::float32 ? py::dtype("f4") : py::dtype("f8"),
-                   problem.result_shape());
-  std::memset(result.mutable_data(), 0xff, static_cast<size_t>(result.nbytes()));
+  py::array result = fresh(problem.dtype, problem.result_shape());
   for (int i = 0; i < 3; ++i)
     if (!data[i]) data[i] = result.mutable_data();
   fastconv::cuda::Stream stream;
