@@ -113,7 +113,8 @@ struct TensorTile {
 
   __device__ __forceinline__ void multiply(const float* a, const float* b) {
     constexpr int kStrideA = TileShape<M, N>::kStrideA, kStrideB = TileShape<M, N>::kStrideB;
-#pragma unroll
+    [[maybe_unused]] constexpr int kUnroll = kTerms == 3 ? 1 : 2;  // the fragments of two steps and their splits do not fit in registers
+#pragma unroll kUnroll
     for (int k = 0; k < kDepth; k += 8) {
       uint32_t big_b[kColumns][2], small_b[kColumns][2];
 #pragma unroll
