@@ -3,8 +3,7 @@
 
 namespace fastconv::cuda {
 
-#define FASTCONV_ROW(name, exact) \
-  { #name, exact, name##_supports, name##_cost, name##_prepare, name##_pack, name##_run }
+#define FASTCONV_ROW(name, exact) {#name, exact, name##_supports, name##_cost, name##_prepare, name##_pack, name##_run}
 
 std::span<const CudaAlgorithm> algorithms() {
   static constexpr CudaAlgorithm table[] = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+import sys
 from dataclasses import dataclass
 from itertools import product
 
@@ -26,7 +28,7 @@ class Case:
 
     @property
     def out(self):
-        parts = zip(self.size, self.kernel, self.stride, self.padding, self.dilation)
+        parts = zip(self.size, self.kernel, self.stride, self.padding, self.dilation, strict=False)
         return tuple(len(range(0, i + sum(p) - (k - 1) * d, s)) for i, k, s, p, d in parts)
 
 
@@ -58,7 +60,7 @@ def taps(case):
     for tap in product(*map(range, case.kernel)):
         yield tap, tuple(
             slice(t * d, t * d + (o - 1) * s + 1, s)
-            for t, d, s, o in zip(tap, case.dilation, case.stride, case.out)
+            for t, d, s, o in zip(tap, case.dilation, case.stride, case.out, strict=False)
         )
 
 
@@ -84,7 +86,7 @@ def oracle(case, direction, x, w, y):
             flat = [a.reshape(*a.shape[:3], -1) for a in (source, slopes)]
             result[(slice(None), slice(None), *tap)] = np.einsum("ngcp,ngkp->gkc", *flat).reshape(w.shape[:2])
     if direction == "input_gradient":
-        inside = tuple(slice(lo, lo + i) for i, (lo, _) in zip(case.size, case.padding))
+        inside = tuple(slice(lo, lo + i) for i, (lo, _) in zip(case.size, case.padding, strict=False))
         result = result[(slice(None), slice(None), *inside)]
     return result
 
@@ -244,10 +246,10 @@ def counted(precision, layout="NCHW", multiprocessors=1000):
     return case, emulated().counts()[name]
 
 
-@pytest.mark.parametrize("precision, terms", [("tf32", 1), ("fp32", 3), ("fp32-simt", 0)])
+@pytest.mark.parametrize(("precision", "terms"), [("tf32", 1), ("fp32", 3), ("fp32-simt", 0)])
 @pytest.mark.parametrize("multiprocessors", [1000, 0])
 def test_no_multiplication_is_wasted(precision, terms, multiprocessors):
-    case, count = counted(precision, multiprocessors=multiprocessors)
+    _case, count = counted(precision, multiprocessors=multiprocessors)
     macs = 2 * 128 * 64 * 9 * 64
     assert count["mma"] == terms * macs // (16 * 8 * 8)
 
@@ -260,7 +262,7 @@ def test_fragment_reads_meet_no_bank_twice(precision):
 
 def test_results_are_stored_in_whole_sectors():
     for layout in ("NCHW", "NHWC"):
-        case, count = counted("tf32", layout)
+        _, count = counted("tf32", layout)
         assert count["global_store_bytes"] == 4 * 2 * 128 * 64
         assert count["global_store_sectors"] == count["global_store_bytes"] // 32
 
@@ -271,7 +273,7 @@ def test_under_sanitizers():
     for case in CASES:
         shapes = {"x": (case.batch, case.in_c, *case.size), "y": (case.batch, case.out_c, *case.out)}
         shapes["w"] = (case.out_c, case.in_c // case.groups, *case.kernel)
-        for direction, target in zip(DIRECTIONS, "yxw"):
+        for direction, target in zip(DIRECTIONS, "yxw", strict=False):
             given = ", ".join(
                 f"{role}={shape}" if role == target and role != "y" else f"{role}=np.ones({shape}, 'f4')"
                 for role, shape in shapes.items()
@@ -284,3 +286,20 @@ def test_under_sanitizers():
             )
     done = run_sanitized("\n".join(lines))
     assert done.returncode == 0, done.stderr[-4000:]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs pages that exist only where they are touched")
+@pytest.mark.parametrize("algorithm", ["direct", "im2col", "reference"])
+def test_arrays_beyond_31_bits_of_elements(algorithm):
+    """A real array of 3 * 2^30 elements, of which only the pages that a large stride meets ever exist."""
+    height, width, step = 32768, 32767, 4681
+    no_reserve = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Linux's number; Python has the name since 3.12
+    pages = mmap.mmap(-1, 3 * height * width * 4, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | no_reserve)
+    x = np.frombuffer(pages, np.float32).reshape(1, 3, height, width)
+    assert x.size > 2**31
+    places = (slice(0, 3), slice(0, height, step), slice(0, width, step))
+    values = np.arange(3 * 8 * 7, dtype=np.float32).reshape(3, 8, 7) + 1
+    x[0][places] = values
+    w = np.array([[1, 2, 3], [3, -2, 1]], np.float32).reshape(2, 3, 1, 1)
+    result = emulated().convolve(direction="forward", x=x, w=w, stride=(step, step), algorithm=algorithm)
+    assert np.array_equal(result[0], np.einsum("kc,chw->khw", w[:, :, 0, 0], values))

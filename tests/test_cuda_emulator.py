@@ -37,7 +37,7 @@ def test_shuffles_and_votes():
         assert np.array_equal(out[warp : warp + 32], np.float32(votes + 0.5 * down + a[warp]))
 
 
-@pytest.mark.parametrize("kind, bits, depth", [("half", 11, 16), ("bfloat", 8, 16), ("tf32", 11, 8)])
+@pytest.mark.parametrize(("kind", "bits", "depth"), [("half", 11, 16), ("bfloat", 8, 16), ("tf32", 11, 8)])
 def test_matrix_instructions(kind, bits, depth):
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((16, depth)), rng.standard_normal((depth, 8))
@@ -78,7 +78,7 @@ def test_copies_arrive_at_the_wait(lazy):
 
 
 @pytest.mark.parametrize(
-    "name, wavefronts, phases, sectors",
+    ("name", "wavefronts", "phases", "sectors"),
     [("stride_1", 1, 1, 4), ("stride_2", 2, 1, 8), ("stride_32", 32, 1, 2), ("wide", 4, 4, None)],
 )
 def test_counts_are_exact(name, wavefronts, phases, sectors):
@@ -96,7 +96,7 @@ def test_counts_are_exact(name, wavefronts, phases, sectors):
 
 
 @pytest.mark.parametrize(
-    "name, words",
+    ("name", "words"),
     [
         ("missing_thread", r"trials\.cu:\d+: __syncthreads is reached by 63 of 64 threads.*\(5, 0, 0\) has returned"),
         ("two_places", r"trials\.cu:\d+: threads meet at one barrier from two places, the other at trials\.cu:\d+"),

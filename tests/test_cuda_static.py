@@ -37,7 +37,7 @@ def compiled(source: Path, arch: str, directory: Path) -> tuple[dict[str, str], 
     done = subprocess.run([*command, str(source), "-o", str(code)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     parts = re.split(r"Compiling entry function '(\w+)'", done.stderr)
-    return {plain(symbol): text for symbol, text in zip(parts[1::2], parts[2::2])}, code
+    return {plain(symbol): text for symbol, text in zip(parts[1::2], parts[2::2], strict=False)}, code
 
 
 def budget_of(kernel: str) -> dict[str, int]:
@@ -75,7 +75,7 @@ def test_instructions(source, arch, directory):
     parts = re.split(r"^\.text\.(\w+):$", text, flags=re.MULTILINE)
     assert len(parts[1::2]) == len(kernels)
     wrong = []
-    for symbol, body in zip(parts[1::2], parts[2::2]):
+    for symbol, body in zip(parts[1::2], parts[2::2], strict=False):
         kernel = plain(symbol)
         names = re.findall(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]+)", body)
         assert len(names) > 20, kernel

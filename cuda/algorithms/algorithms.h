@@ -5,11 +5,11 @@
 
 namespace fastconv::cuda {
 
-#define FASTCONV_DECLARE_ALGORITHM(name)                                       \
-  Support name##_supports(const ConvProblem&, const Device&);                  \
-  double name##_cost(const ConvProblem&, const Device&, int threads);          \
-  void name##_prepare(ConvPlan&);                                              \
-  void name##_pack(const ConvPlan&, const void* w, void* packed, Stream&);     \
+#define FASTCONV_DECLARE_ALGORITHM(name)                                   \
+  Support name##_supports(const ConvProblem&, const Device&);              \
+  double name##_cost(const ConvProblem&, const Device&, int threads);      \
+  void name##_prepare(ConvPlan&);                                          \
+  void name##_pack(const ConvPlan&, const void* w, void* packed, Stream&); \
   void name##_run(const ConvPlan&, const ConvOperands&, std::byte* workspace, Stream&);
 
 FASTCONV_DECLARE_ALGORITHM(depthwise)

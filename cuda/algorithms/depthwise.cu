@@ -7,8 +7,9 @@
 //   for row of the strip: v[K] = src row;  for each output it touches: sum += w[th] . v
 // Lost: the strip unrolled. The loads of all its rows move to the front and 5 x 5 windows spill registers.
 // Templates: square windows of 2, 3, 5, 7 taps, step 1 and 2 (the phases of a strided input gradient are such windows
-// too), of float64 up to 3 taps, whose registers are twice as many, in one slice of depth; any other window walks its taps one by one. Mirrored taps (input gradients) are turned round on the host.
-// Preconditions: image_items() < 2^31. Time goes to reading and writing: float32 and float64 alike.
+// too), of float64 up to 3 taps, whose registers are twice as many, in one slice of depth; any other window walks its
+// taps one by one. Mirrored taps (input gradients) are turned round on the host. Preconditions: image_items() < 2^31.
+// Time goes to reading and writing: float32 and float64 alike.
 #include "../kernels/geometry.cuh"
 #include "algorithms.h"
 
@@ -85,8 +86,7 @@ __device__ __forceinline__ void add_any_window(T (&sums)[kRows], const DeviceGat
 #pragma unroll
       for (int r = 0; r < kRows; ++r) {
         const int y = top + r * static_cast<int>(g.h.src_step) + th * static_cast<int>(g.h.offset_step);
-        if (y >= 0 && y < g.h.src)
-          sums[r] += weight * load_global(src + y * g.h.src_stride + x * g.w.src_stride);
+        if (y >= 0 && y < g.h.src) sums[r] += weight * load_global(src + y * g.h.src_stride + x * g.w.src_stride);
       }
     }
 }
@@ -101,8 +101,7 @@ __device__ __forceinline__ void walk_taps(const DeviceGather& g, const T* src, c
   for (int r = 0; r < kRows; ++r) sums[r] = start;
   for (int td = 0; td < g.d.taps; ++td) {
     const int64_t z = at.jd * g.d.src_step + g.d.offset + td * g.d.offset_step;
-    if (z >= 0 && z < g.d.src)
-      add_any_window<T>(sums, g, src + z * g.d.src_stride, w + td * g.d.w_stride, top, left);
+    if (z >= 0 && z < g.d.src) add_any_window<T>(sums, g, src + z * g.d.src_stride, w + td * g.d.w_stride, top, left);
   }
 #pragma unroll
   for (int r = 0; r < kRows; ++r)

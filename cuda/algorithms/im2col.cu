@@ -3,8 +3,8 @@
 //
 //   pack   w -> packed[phase][group][tap][src_c][dst_c rounded up to 4], zeros in the padding
 //   run    for each phase (core/gather.h), for each block of the grid: kernels/im2col_tile.cuh
-// grid = (pixels of all images / N, dst_c / M, groups). Tile 128 x 128 where that gives every multiprocessor two blocks,
-// 64 x 64 otherwise.
+// grid = (pixels of all images / N, dst_c / M, groups). Tile 128 x 128 where that gives every multiprocessor two
+// blocks, 64 x 64 otherwise.
 #include "../kernels/im2col_tile.cuh"
 #include "algorithms.h"
 
@@ -64,14 +64,20 @@ void launch_tile(const char* name, const Call& c) {
 
 void launch_precision(const ConvPlan& plan, const Call& c) {
   if (plan.large_tile) switch (plan.precision) {
-      case Precision::fp32: return launch_tile<TensorTile<128, 128, 3>, 128, 128, 2>("im2col_3xtf32_128", c);
-      case Precision::tf32: return launch_tile<TensorTile<128, 128, 1>, 128, 128, 2>("im2col_tf32_128", c);
-      default: return launch_tile<SimtTile<128, 128>, 128, 128, 2>("im2col_simt_128", c);
+      case Precision::fp32:
+        return launch_tile<TensorTile<128, 128, 3>, 128, 128, 2>("im2col_3xtf32_128", c);
+      case Precision::tf32:
+        return launch_tile<TensorTile<128, 128, 1>, 128, 128, 2>("im2col_tf32_128", c);
+      default:
+        return launch_tile<SimtTile<128, 128>, 128, 128, 2>("im2col_simt_128", c);
     }
   switch (plan.precision) {
-    case Precision::fp32: return launch_tile<TensorTile<64, 64, 3>, 64, 64, 3>("im2col_3xtf32_64", c);
-    case Precision::tf32: return launch_tile<TensorTile<64, 64, 1>, 64, 64, 3>("im2col_tf32_64", c);
-    default: return launch_tile<SimtTile<64, 64>, 64, 64, 3>("im2col_simt_64", c);
+    case Precision::fp32:
+      return launch_tile<TensorTile<64, 64, 3>, 64, 64, 3>("im2col_3xtf32_64", c);
+    case Precision::tf32:
+      return launch_tile<TensorTile<64, 64, 1>, 64, 64, 3>("im2col_tf32_64", c);
+    default:
+      return launch_tile<SimtTile<64, 64>, 64, 64, 3>("im2col_simt_64", c);
   }
 }
 

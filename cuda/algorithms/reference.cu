@@ -62,10 +62,10 @@ __global__ void __launch_bounds__(kThreads) reference_weight_gradient(DeviceGath
                   v = jh * g.h.src_step + g.h.offset + th * g.h.offset_step,
                   u = jw * g.w.src_step + g.w.offset + tw * g.w.offset_step;
     if (z < 0 || z >= g.d.src || v < 0 || v >= g.h.src || u < 0 || u >= g.w.src) continue;
-    const T value = load_global(source + image * g.src_image + z * g.d.src_stride + v * g.h.src_stride +
-                                u * g.w.src_stride);
-    const T slope = load_global(gradient + image * g.dst_image + jd * g.d.dst_stride + jh * g.h.dst_stride +
-                                jw * g.w.dst_stride);
+    const T value =
+        load_global(source + image * g.src_image + z * g.d.src_stride + v * g.h.src_stride + u * g.w.src_stride);
+    const T slope =
+        load_global(gradient + image * g.dst_image + jd * g.d.dst_stride + jh * g.h.dst_stride + jw * g.w.dst_stride);
     sum += static_cast<double>(ptx::widen(value)) * static_cast<double>(ptx::widen(slope));
   }
   store_shared(sums + thread, sum);
@@ -113,8 +113,7 @@ Support fits_32_bits(const ConvProblem& p) {
 }
 
 Support reference_supports(const ConvProblem& p, const Device&) {
-  if (p.direction == Direction::weight_gradient && p.weight_elements() > INT32_MAX)
-    return {"more than 2^31 weights"};
+  if (p.direction == Direction::weight_gradient && p.weight_elements() > INT32_MAX) return {"more than 2^31 weights"};
   return {};
 }
 

@@ -1,14 +1,15 @@
 // The block tile of the matrix loop nests over float32 operands, and the three ways to multiply it.
 //
 //   c[m, n] += sum over k of a[k, m] * b[k, n]        m < M, n < N, k < kDepth
-// Operands in shared memory, k major (row stride M + kPad and N + kPad floats). Kernel words here are those of matrices.
+// Operands in shared memory, k major (row stride M + kPad and N + kPad floats). Kernel words here are those of
+// matrices.
 //
-//   SimtTile       fused multiply-adds; a thread owns 8 x N/16: rows 4 ty + {0..3} and M/2 + 4 ty + {0..3}, columns alike
-//   TensorTile<1>  mma tf32, operands rounded to 11 bits
-//   TensorTile<3>  each operand as a sum of two tf32; big*big + (big*small + small*big), the first added up by ordinary
+//   SimtTile       fused multiply-adds; a thread owns 8 x N/16: rows 4 ty + {0..3} and M/2 + 4 ty + {0..3}, columns
+//   alike TensorTile<1>  mma tf32, operands rounded to 11 bits TensorTile<3>  each operand as a sum of two tf32;
+//   big*big + (big*small + small*big), the first added up by ordinary
 //                  additions since a tensor core's own rounds toward zero (Ootomo & Yokota, Recovering single precision
-//                  accuracy from Tensor Cores, 2022). The small sum is kept apart to the end: with an infinite operand it
-//                  is NaN where the product is infinite, and then it is left out.
+//                  accuracy from Tensor Cores, 2022). The small sum is kept apart to the end: with an infinite operand
+//                  it is NaN where the product is infinite, and then it is left out.
 // kPad: row stride = 8 mod 32 banks, so that the fragment reads of mma (4 rows by 8 columns) meet 32 different banks,
 // and a multiple of 4 floats, for reads of 16 bytes.
 #pragma once
@@ -113,7 +114,8 @@ struct TensorTile {
 
   __device__ __forceinline__ void multiply(const float* a, const float* b) {
     constexpr int kStrideA = TileShape<M, N>::kStrideA, kStrideB = TileShape<M, N>::kStrideB;
-    [[maybe_unused]] constexpr int kUnroll = kTerms == 3 ? 1 : 2;  // the fragments of two steps and their splits do not fit in registers
+    [[maybe_unused]] constexpr int kUnroll =
+        kTerms == 3 ? 1 : 2;  // the fragments of two steps and their splits do not fit in registers
 #pragma unroll kUnroll
     for (int k = 0; k < kDepth; k += 8) {
       uint32_t big_b[kColumns][2], small_b[kColumns][2];

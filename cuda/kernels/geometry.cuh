@@ -31,8 +31,14 @@ inline DeviceGather device_gather(const ConvProblem& p, const Gather& g) {
   DeviceAxis* const axes[3] = {&out.d, &out.h, &out.w};
   for (int i = 2; i >= 0; --i) {
     const Walk& walk = g.walks[static_cast<size_t>(i)];
-    *axes[i] = {walk.src,        walk.dst,   walk.src_step,                walk.taps,
-                walk.offset,     walk.offset_step, src_stride, dst_stride * walk.dst_step,
+    *axes[i] = {walk.src,
+                walk.dst,
+                walk.src_step,
+                walk.taps,
+                walk.offset,
+                walk.offset_step,
+                src_stride,
+                dst_stride * walk.dst_step,
                 kernel_stride[i] * walk.tap_step};
     out.dst_base += walk.dst_start * dst_stride;
     out.w_base += walk.tap_start * kernel_stride[i];

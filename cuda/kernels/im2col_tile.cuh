@@ -49,8 +49,8 @@ __device__ __forceinline__ void locate_pixels(TilePixel* table, const DeviceGath
   }
 }
 
-// Brings one tile after another into shared memory. Lanes run along the contiguous axis of src: pixels of NCHW (a thread
-// keeps one), channels of NHWC (eight, of four pixels a warp: whole sectors, banks shared by two).
+// Brings one tile after another into shared memory. Lanes run along the contiguous axis of src: pixels of NCHW (a
+// thread keeps one), channels of NHWC (eight, of four pixels a warp: whole sectors, banks shared by two).
 template <int M, int N, bool kChannelsLast>
 struct Im2colLoader {
   static constexpr int kThreads = TileShape<M, N>::kThreads;
@@ -81,7 +81,8 @@ struct Im2colLoader {
 #pragma unroll
     for (int i = 0; i < kPixels; ++i) {
       const TilePixel at = table[pixel(i)];
-      const int z = at.d + tap_d * static_cast<int>(g.d.offset_step), y = at.h + tap_h * static_cast<int>(g.h.offset_step),
+      const int z = at.d + tap_d * static_cast<int>(g.d.offset_step),
+                y = at.h + tap_h * static_cast<int>(g.h.offset_step),
                 x = at.w + tap_w * static_cast<int>(g.w.offset_step);
       inside[i] = at.dst >= 0 && z >= 0 && z < g.d.src && y >= 0 && y < g.h.src && x >= 0 && x < g.w.src;
       const int64_t offset = at.src + z * g.d.src_stride + y * g.h.src_stride + x * g.w.src_stride;
@@ -138,8 +139,11 @@ __device__ __forceinline__ void im2col_block(const DeviceGather& g, const float*
 
   locate_pixels<N, kThreads>(table, g, static_cast<int>(blockIdx.x) * N);
   __syncthreads();
-  Im2colLoader<M, N, kChannelsLast> loader{g, table, src + group * g.src_c * g.src_channel,
-                                           packed + group * g.taps * g.src_c * row_floats + first_m, row_floats,
+  Im2colLoader<M, N, kChannelsLast> loader{g,
+                                           table,
+                                           src + group * g.src_c * g.src_channel,
+                                           packed + group * g.taps * g.src_c * row_floats + first_m,
+                                           row_floats,
                                            row_floats - first_m};
   loader.enter_tap();
   const int steps = static_cast<int>(g.taps) * ((static_cast<int>(g.src_c) + kDepth - 1) / kDepth);

@@ -44,7 +44,7 @@ inline half16 narrow_half(float value) {
   const uint32_t bits = bits_of(value), sign = bits >> 16 & 0x8000u, magnitude = bits & 0x7fffffffu;
   if (magnitude > 0x7f800000u) return {static_cast<uint16_t>(sign | 0x7fffu)};
   if (magnitude >= 0x477ff000u) return {static_cast<uint16_t>(sign | 0x7c00u)};  // rounds to 65536 or beyond
-  if (magnitude < 0x38800000u) {                                                // below 2^-14: subnormal
+  if (magnitude < 0x38800000u) {                                                 // below 2^-14: subnormal
     const float scaled = float_of(magnitude) + 0.5f;  // 0.5 has the unit 2^-24 of a subnormal half at its last bit
     return {static_cast<uint16_t>(sign | (bits_of(scaled) - bits_of(0.5f)))};
   }

@@ -1,7 +1,8 @@
 // Exact counts of bank conflicts and sectors.
 //
 // Fibers of a warp do not run in step, so an access of a warp is put together afterwards: the k-th time that each lane
-// passes one source line is one access. That is exact where the lanes pass a line equally often, as converged code does.
+// passes one source line is one access. That is exact where the lanes pass a line equally often, as converged code
+// does.
 #include <algorithm>
 #include <set>
 #include <tuple>

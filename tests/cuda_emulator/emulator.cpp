@@ -75,8 +75,8 @@ struct Block {
   std::unique_ptr<std::byte[]> shared;
   size_t shared_bytes = 0;
   std::vector<Thread*> threads, ready;
-  std::map<int, Meeting> barriers;                // by barrier id
-  std::vector<std::vector<Meeting>> warps;        // open meetings of each warp
+  std::map<int, Meeting> barriers;          // by barrier id
+  std::vector<std::vector<Meeting>> warps;  // open meetings of each warp
   std::exception_ptr error;
   const std::function<void()>* body = nullptr;
   Thread* current = nullptr;

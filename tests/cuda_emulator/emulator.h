@@ -67,7 +67,7 @@ void run_grid(const char* name, Index grid, Index block, size_t shared_bytes, co
 void check_aligned(const void* address, size_t bytes, Site site);
 
 // ---- meetings ----
-void block_barrier(Site site);                      // __syncthreads
+void block_barrier(Site site);                       // __syncthreads
 void named_barrier(int id, int threads, Site site);  // bar.sync id, threads
 
 // Called once, by the last lane to arrive, for all lanes of the mask; in[] and out[] are what each lane brought.

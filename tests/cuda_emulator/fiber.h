@@ -37,8 +37,8 @@ class Fiber {
     if (!stack_) stack_.reset(new std::byte[kStack]);
 #if defined(__x86_64__)
     auto** top = reinterpret_cast<void**>((reinterpret_cast<uintptr_t>(stack_.get()) + kStack) & ~uintptr_t{63});
-    *--top = nullptr;                            // keeps the alignment a called function expects
-    *--top = reinterpret_cast<void*>(entry);     // the return address of the first switch
+    *--top = nullptr;                         // keeps the alignment a called function expects
+    *--top = reinterpret_cast<void*>(entry);  // the return address of the first switch
     for (int saved = 0; saved < 6; ++saved) *--top = nullptr;
     own_ = top;
 #else

@@ -65,8 +65,7 @@ py::array convolve(const std::string& direction, const py::object& x, const py::
   const auto problem = fastconv::ConvProblem::make(spec);
   fastconv::cuda::Device device = fastconv::cuda::this_device();
   device.multiprocessors = multiprocessors;
-  const auto plan =
-      fastconv::cuda::make_plan(problem, device, fastconv::cuda::precision_from(precision), algorithm);
+  const auto plan = fastconv::cuda::make_plan(problem, device, fastconv::cuda::precision_from(precision), algorithm);
   py::array result = fresh(problem.dtype, problem.result_shape());
   for (int i = 0; i < 3; ++i)
     if (!data[i]) data[i] = result.mutable_data();
@@ -117,12 +116,13 @@ PYBIND11_MODULE(emulated_cuda, m) {
     for (const auto& row : fastconv::cuda::algorithms()) names.emplace_back(row.name);
     return names;
   });
-  m.def("configure",
-        [](uint64_t seed, bool lazy_copies, bool counting) {
-          emulator::options() = {seed, lazy_copies, counting};
-          emulator::counters().clear();
-        },
-        py::kw_only(), py::arg("seed") = 0, py::arg("lazy_copies") = false, py::arg("counting") = false);
+  m.def(
+      "configure",
+      [](uint64_t seed, bool lazy_copies, bool counting) {
+        emulator::options() = {seed, lazy_copies, counting};
+        emulator::counters().clear();
+      },
+      py::kw_only(), py::arg("seed") = 0, py::arg("lazy_copies") = false, py::arg("counting") = false);
   m.def("counts", &counts);
   m.def("run_trial", &run_trial);
 }
