@@ -58,9 +58,12 @@ IDS = [case.name for case in CASES]
 def taps(case):
     """Each tap, with the places of the padded input that it meets."""
     for tap in product(*map(range, case.kernel)):
-        yield tap, tuple(
-            slice(t * d, t * d + (o - 1) * s + 1, s)
-            for t, d, s, o in zip(tap, case.dilation, case.stride, case.out, strict=False)
+        yield (
+            tap,
+            tuple(
+                slice(t * d, t * d + (o - 1) * s + 1, s)
+                for t, d, s, o in zip(tap, case.dilation, case.stride, case.out, strict=False)
+            ),
         )
 
 

@@ -29,7 +29,9 @@ def _sanitized() -> tuple[Path, dict[str, str]]:
     compiler = os.environ.get("CXX", "c++")
     # The C++ library is loaded first too: AddressSanitizer must find __cxa_throw when it starts.
     libraries = [
-        subprocess.run([compiler, f"-print-file-name={name}"], capture_output=True, text=True, check=True).stdout.strip()
+        subprocess.run(
+            [compiler, f"-print-file-name={name}"], capture_output=True, text=True, check=True
+        ).stdout.strip()
         for name in ("libasan.so", "libstdc++.so.6")
     ]
     return build(sanitize=True), {
