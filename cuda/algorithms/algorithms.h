@@ -18,6 +18,11 @@ FASTCONV_DECLARE_ALGORITHM(im2col)
 FASTCONV_DECLARE_ALGORITHM(reference)
 #undef FASTCONV_DECLARE_ALGORITHM
 
+// The weight gradient of im2col, in a file of its own.
+Support weight_gradient_supports(const ConvProblem& problem);
+void weight_gradient_prepare(ConvPlan& plan);
+void weight_gradient_run(const ConvPlan& plan, const ConvOperands& operands, std::byte* workspace, Stream& stream);
+
 // Positions of x that no window reads (core/gather.h, covers_result) hold bias and activation of an empty sum.
 void fill_uncovered(const ConvPlan& plan, const ConvOperands& operands, Stream& stream);
 

@@ -1,5 +1,5 @@
 // im2col as an implicit matrix product (Chellapilla et al. 2006, without ever writing the matrix): float32, forward and
-// input gradient, any window, groups, both layouts.
+// input gradient, any window, groups, both layouts. The weight gradient is in weight_gradient.cu.
 //
 //   pack   w -> packed[phase][group][tap][src_c][dst_c rounded up to 4], zeros in the padding
 //   run    for each phase (core/gather.h), for each block of the grid: kernels/im2col_tile.cuh
@@ -85,8 +85,8 @@ void launch_precision(const ConvPlan& plan, const Call& c) {
 
 Support im2col_supports(const ConvProblem& p, const Device& device) {
   if (p.dtype != DType::float32) return {"the dtype is not float32"};
-  if (p.direction == Direction::weight_gradient) return {"it has no weight gradient"};
   if (device.arch < 80) return {"it needs an architecture of 8.0 or newer"};
+  if (p.direction == Direction::weight_gradient) return weight_gradient_supports(p);
   const int64_t dst_c = p.direction == Direction::forward ? p.out_c_group() : p.in_c_group();
   if (dst_c > int64_t{kMostBlocksYZ} * 64) return {"too many channels for a grid"};
   return fits_32_bits(p);
@@ -97,12 +97,15 @@ double im2col_cost(const ConvProblem& p, const Device&, int) {
   const auto padded = [](int64_t channels, int64_t tile) {
     return static_cast<double>((channels + tile - 1) / tile * tile) / static_cast<double>(channels);
   };
-  const bool forward = p.direction == Direction::forward;
-  const int64_t dst_c = forward ? p.out_c_group() : p.in_c_group(), src_c = forward ? p.in_c_group() : p.out_c_group();
-  return p.flops() * padded(dst_c, 64) * padded(src_c, kDepth);
+  const bool backward = p.direction == Direction::input_gradient;
+  const int64_t dst_c = backward ? p.in_c_group() : p.out_c_group(),
+                src_c = backward ? p.out_c_group() : p.in_c_group();
+  const int depth = p.direction == Direction::weight_gradient ? 64 : kDepth;  // there the sum runs over pixels
+  return p.flops() * padded(dst_c, 64) * padded(src_c, depth);
 }
 
 void im2col_prepare(ConvPlan& plan) {
+  if (plan.problem.direction == Direction::weight_gradient) return weight_gradient_prepare(plan);
   const ConvProblem& p = plan.problem;
   int64_t floats = 0;
   for (const Gather& g : plan.gathers) floats += packed_floats(p, g);
@@ -123,7 +126,9 @@ void im2col_pack(const ConvPlan& plan, const void* w, void* packed, Stream& stre
   }
 }
 
-void im2col_run(const ConvPlan& plan, const ConvOperands& operands, std::byte*, Stream& stream) {
+void im2col_run(const ConvPlan& plan, const ConvOperands& operands, std::byte* workspace, Stream& stream) {
+  if (plan.problem.direction == Direction::weight_gradient)
+    return weight_gradient_run(plan, operands, workspace, stream);
   const ConvProblem& p = plan.problem;
   const bool forward = p.direction == Direction::forward;
   if (!covers_result(plan.gathers)) fill_uncovered(plan, operands, stream);
