@@ -73,14 +73,25 @@ ConvPlan make_plan(const ConvProblem& problem, const Device& device, Precision p
   return plan;
 }
 
-void run_plan(const ConvPlan& plan, ConvOperands operands, Stream& stream) {
-  const bool pack = plan.packed_bytes && !operands.packed;
-  const DeviceBuffer packed(pack ? plan.packed_bytes : 0, stream), workspace(plan.workspace_bytes, stream);
-  if (pack) {
-    plan.algorithm->pack(plan, operands.w, packed.data(), stream);
-    operands.packed = packed.data();
+namespace {
+size_t rounded(size_t bytes) { return (bytes + 255) / 256 * 256; }
+}  // namespace
+
+size_t scratch_bytes(const ConvPlan& plan) { return rounded(plan.packed_bytes) + plan.workspace_bytes; }
+
+void run_plan(const ConvPlan& plan, ConvOperands operands, void* scratch, Stream& stream) {
+  auto* const bytes = static_cast<std::byte*>(scratch);
+  if (plan.packed_bytes && !operands.packed) {
+    plan.algorithm->pack(plan, operands.w, bytes, stream);
+    operands.packed = bytes;
   }
-  plan.algorithm->run(plan, operands, static_cast<std::byte*>(workspace.data()), stream);
+  std::byte* const workspace = plan.workspace_bytes ? bytes + rounded(plan.packed_bytes) : nullptr;
+  plan.algorithm->run(plan, operands, workspace, stream);
+}
+
+void run_plan(const ConvPlan& plan, ConvOperands operands, Stream& stream) {
+  const DeviceBuffer scratch(scratch_bytes(plan), stream);
+  run_plan(plan, operands, scratch.data(), stream);
 }
 
 }  // namespace fastconv::cuda

@@ -1,4 +1,11 @@
 // ConvPlan on a GPU: what was decided about a ConvProblem (csrc/cpu/plan.h is its CPU counterpart).
+//
+// What a caller does, with a ConvProblem that ConvProblem::make has checked:
+//   plan = make_plan(problem, this_device(), precision, algorithm)     pure: may be kept and shared
+//   scratch = scratch_bytes(plan) bytes of device memory, aligned as device allocations are (may be 0)
+//   run_plan(plan, operands, scratch, stream)                          queues launches and returns
+// The second run_plan allocates scratch itself, from the pool of the stream. Neither waits for the device; the first
+// makes no call but launches, as the capture of a graph asks for.
 #pragma once
 
 #include <span>
@@ -44,7 +51,11 @@ std::span<const CudaAlgorithm> algorithms();
 // Pure. `forced` is "auto", "exact" or a name; throws like make_plan of the CPU.
 ConvPlan make_plan(const ConvProblem& problem, const Device& device, Precision precision, const std::string& forced);
 
-// Queues everything on the stream; the operands are device memory.
+// For the packed weights, unless operands.packed has them, and the algorithm's own workspace.
+size_t scratch_bytes(const ConvPlan& plan);
+
+// Queues everything on the stream; the operands are device memory, contiguous in the problem's layout.
+void run_plan(const ConvPlan& plan, ConvOperands operands, void* scratch, Stream& stream);
 void run_plan(const ConvPlan& plan, ConvOperands operands, Stream& stream);
 
 }  // namespace fastconv::cuda

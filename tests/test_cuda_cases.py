@@ -12,7 +12,7 @@ from .cases import CASES
 from .cuda_emulator.load import emulated
 from .directions import DIRECTIONS, from_layout, question, to_layout
 
-MOST = 1_500_000
+MOST = 300_000
 RUNS = [("auto", "fp32"), ("im2col", "fp32-simt"), ("im2col", "tf32"), ("direct", "fp32"), ("depthwise", "fp32")]
 SMALL = [case for case in CASES if case.multiply_adds <= MOST]
 

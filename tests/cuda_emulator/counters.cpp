@@ -91,8 +91,7 @@ void begin_launch(const char* name) {
   turns.clear();
 }
 
-void record(Access access, const void* address, int bytes, Site site) {
-  if (!options().counting) return;
+void record_access(Access access, const void* address, int bytes, Site site) {
   const int linear = linear_thread();
   const int turn = turns[{linear, access, site.file, site.line}]++;
   // Shared addresses count from the start of the block's memory: banks do not depend on where the heap put it.

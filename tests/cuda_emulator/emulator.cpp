@@ -59,15 +59,22 @@ struct Thread {
   std::vector<Copy> issued;
 };
 
-// Threads that wait for each other: lanes of a warp under a mask, or threads at a barrier.
+// Threads that wait for each other at a barrier, and lanes of a warp under a mask.
 struct Meeting {
-  const char* what = nullptr;
   Site site;
-  uint32_t mask = 0, arrived = 0;  // of a warp's meeting
-  int expected = 0, count = 0;     // of a barrier
+  int expected = 0, count = 0;
   std::vector<Thread*> waiting;
-  const void* in[32] = {};
-  void* out[32] = {};
+};
+
+struct WarpMeeting {
+  WarpMeeting() {}  // leaves the arrays as they are: each is written before it is read
+  const char* what;
+  Site site;
+  uint32_t mask, arrived;
+  int count;
+  Thread* waiting[32];
+  const void* in[32];
+  void* out[32];
 };
 
 struct Block {
@@ -75,12 +82,12 @@ struct Block {
   std::unique_ptr<std::byte[]> shared;
   size_t shared_bytes = 0;
   std::vector<Thread*> threads, ready;
-  std::map<int, Meeting> barriers;          // by barrier id
-  std::vector<std::vector<Meeting>> warps;  // open meetings of each warp
+  std::map<int, Meeting> barriers;              // by barrier id
+  std::vector<std::vector<WarpMeeting>> warps;  // open meetings of each warp
   std::exception_ptr error;
   const std::function<void()>* body = nullptr;
   Thread* current = nullptr;
-  std::mt19937_64 random;
+  std::minstd_rand random;  // quick, and random enough to shuffle threads
 };
 
 Block* block = nullptr;
@@ -128,8 +135,7 @@ std::string thread_name(const Thread& t) {
     if (!t->done && !waiter) waiter = t;
   int together = 0;
   for (const Thread* t : block->threads) {
-    const bool same = !t->done && t->waits_for == waiter->waits_for && t->waits_at.line == waiter->waits_at.line &&
-                      !std::strcmp(t->waits_at.file, waiter->waits_at.file);
+    const bool same = !t->done && t->waits_for == waiter->waits_for && same_place(t->waits_at, waiter->waits_at);
     together += same;
     if (!same && !other) other = t;
   }
@@ -186,11 +192,6 @@ std::string to_string(Site site) {
   return std::string(slash ? slash + 1 : site.file) + ":" + std::to_string(site.line);
 }
 
-Options& options() {
-  static Options instance;
-  return instance;
-}
-
 Index thread_index() { return block->current->index; }
 Index block_index() { return block->index; }
 Index block_extent() { return block->extent; }
@@ -210,11 +211,6 @@ void fail(Site site, const std::string& what) {
   throw EmulationError(to_string(site) + ": " + what + where);
 }
 
-void check_aligned(const void* address, size_t bytes, Site site) {
-  if (reinterpret_cast<uintptr_t>(address) % bytes)
-    fail(site, "an access of " + std::to_string(bytes) + " bytes is misaligned");
-}
-
 void run_grid(const char* name, Index grid, Index extent, size_t shared_bytes, const std::function<void()>& body) {
   if (block) throw EmulationError("a kernel launched from inside a kernel");
   Block own;
@@ -222,7 +218,7 @@ void run_grid(const char* name, Index grid, Index extent, size_t shared_bytes, c
   own.extent = extent;
   own.shared_bytes = shared_bytes;
   own.body = &body;
-  own.random.seed(options().seed);
+  own.random.seed(static_cast<unsigned>(options().seed) + 1);
   begin_launch(name);
   const size_t count = size_t{extent.x} * extent.y * extent.z;
   while (pool().size() < count) pool().push_back(std::make_unique<Thread>());
@@ -251,7 +247,7 @@ void run_grid(const char* name, Index grid, Index extent, size_t shared_bytes, c
 
 void named_barrier(int id, int threads, Site site) {
   Meeting& meeting = block->barriers[id];
-  if (meeting.count > 0 && (meeting.site.line != site.line || std::strcmp(meeting.site.file, site.file)))
+  if (meeting.count > 0 && !same_place(meeting.site, site))
     fail(site, "threads meet at one barrier from two places, the other at " + to_string(meeting.site));
   meeting.site = site;
   meeting.expected = threads;
@@ -278,24 +274,25 @@ void warp_meet(const char* what, uint32_t mask, const void* in, void* out, WarpF
   while (at < open.size() && !(open[at].mask & mask)) ++at;
   if (at == open.size()) {
     open.emplace_back();
-    open[at].what = what, open[at].site = site, open[at].mask = mask;
+    WarpMeeting& made = open.back();  // what is not set here is set as lanes arrive
+    made.what = what, made.site = site, made.mask = mask, made.arrived = 0, made.count = 0;
   }
-  Meeting& meeting = open[at];
-  const bool same_place = meeting.site.line == site.line && !std::strcmp(meeting.site.file, site.file);
-  if (meeting.mask != mask || meeting.what != what || !same_place)
+  WarpMeeting& meeting = open[at];
+  if (meeting.mask != mask || !same_place(meeting.site, site))
     fail(site, std::string(what) + ": lanes of one warp meet under different masks or from two places, the other at " +
                    to_string(meeting.site));
   meeting.in[linear % 32] = in;
   meeting.out[linear % 32] = out;
   meeting.arrived |= bit;
   if (meeting.arrived != mask) {
-    meeting.waiting.push_back(block->current);
+    meeting.waiting[meeting.count++] = block->current;
     wait_here(what, site);
     return;
   }
   if (compute) compute(mask, meeting.in, meeting.out);
-  release(meeting);
-  open.erase(open.begin() + static_cast<std::ptrdiff_t>(at));
+  block->ready.insert(block->ready.end(), meeting.waiting, meeting.waiting + meeting.count);
+  if (at + 1 < open.size()) meeting = open.back();
+  open.pop_back();
 }
 
 void copy_async(void* dst, const void* src, int bytes, int valid, Site site) {

@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <map>
 #include <stdexcept>
@@ -27,6 +28,9 @@ struct Site {
   int line = __builtin_LINE();
 };
 std::string to_string(Site site);
+inline bool same_place(Site a, Site b) {
+  return a.line == b.line && (a.file == b.file || !std::strcmp(a.file, b.file));
+}
 
 struct Index {
   unsigned x = 0, y = 0, z = 0;
@@ -37,7 +41,10 @@ struct Options {
   bool lazy_copies = false;  // asynchronous copies happen at the wait instead of at the issue
   bool counting = false;     // record every access; slow
 };
-Options& options();
+inline Options& options() {
+  static constinit Options instance;
+  return instance;
+}
 
 // Exact counts over a launch. Wavefronts: passes of the 32 four-byte banks that an access of a warp takes; phases: the
 // passes it would take without conflicts. Sectors: 32-byte pieces of global memory that a warp's access touches.
@@ -64,7 +71,10 @@ bool is_shared(const void* address);
 void run_grid(const char* name, Index grid, Index block, size_t shared_bytes, const std::function<void()>& body);
 
 [[noreturn]] void fail(Site site, const std::string& what);
-void check_aligned(const void* address, size_t bytes, Site site);
+inline void check_aligned(const void* address, size_t bytes, Site site) {
+  if (reinterpret_cast<uintptr_t>(address) % bytes)
+    fail(site, "an access of " + std::to_string(bytes) + " bytes is misaligned");
+}
 
 // ---- meetings ----
 void block_barrier(Site site);                       // __syncthreads
@@ -82,6 +92,9 @@ void wait_copies(int groups_left);
 
 // ---- accounting ----
 enum class Access : uint8_t { shared_load, shared_store, global_load, global_store };
-void record(Access access, const void* address, int bytes, Site site);
+void record_access(Access access, const void* address, int bytes, Site site);
+inline void record(Access access, const void* address, int bytes, Site site) {
+  if (options().counting) record_access(access, address, bytes, site);
+}
 
 }  // namespace emulator

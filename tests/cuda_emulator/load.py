@@ -5,17 +5,28 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from .build import build
+
+
+def _needs_compiler() -> str:
+    compiler = os.environ.get("CXX", "c++")
+    if sys.platform != "linux" or shutil.which(compiler) is None:
+        pytest.skip("the emulator of the CUDA kernels needs Linux and a C++ compiler")
+    return compiler
 
 
 @functools.cache
 def emulated() -> Any:
     """Return the module, compiled where it was not up to date."""
+    _needs_compiler()
     path = build()
     spec = importlib.util.spec_from_file_location("emulated_cuda", path)
     assert spec is not None and spec.loader is not None
@@ -26,7 +37,7 @@ def emulated() -> Any:
 
 @functools.cache
 def _sanitized() -> tuple[Path, dict[str, str]]:
-    compiler = os.environ.get("CXX", "c++")
+    compiler = _needs_compiler()
     # The C++ library is loaded first too: AddressSanitizer must find __cxa_throw when it starts.
     libraries = [
         subprocess.run(

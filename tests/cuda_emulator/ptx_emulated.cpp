@@ -33,13 +33,18 @@ double tf32_value(uint32_t bits) { return fastconv::cuda::float_of(bits & 0xffff
 template <int depth>
 void multiply(const double (&a)[16][depth], const double (&b)[depth][8], const void* const in[32],
               void* const out[32]) {
+  double sums[16][8];
+  const auto row_of = [](int lane, int i) { return lane / 4 + 8 * (i / 2); };
+  const auto column_of = [](int lane, int i) { return lane % 4 * 2 + i % 2; };
   for (int lane = 0; lane < 32; ++lane)
-    for (int i = 0; i < 4; ++i) {
-      const int row = lane / 4 + 8 * (i / 2), column = lane % 4 * 2 + i % 2;
-      double sum = static_cast<const Fragments*>(in[lane])->c[i];
-      for (int k = 0; k < depth; ++k) sum += a[row][k] * b[k][column];
-      static_cast<float*>(out[lane])[i] = toward_zero(sum);
-    }
+    for (int i = 0; i < 4; ++i)
+      sums[row_of(lane, i)][column_of(lane, i)] = static_cast<const Fragments*>(in[lane])->c[i];
+  for (int row = 0; row < 16; ++row)
+    for (int k = 0; k < depth; ++k)
+      for (int column = 0; column < 8; ++column) sums[row][column] += a[row][k] * b[k][column];
+  for (int lane = 0; lane < 32; ++lane)
+    for (int i = 0; i < 4; ++i)
+      static_cast<float*>(out[lane])[i] = toward_zero(sums[row_of(lane, i)][column_of(lane, i)]);
   ++running().mma;
 }
 
