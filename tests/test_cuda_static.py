@@ -15,7 +15,7 @@ from .cuda_emulator.tools import find_tool
 
 ROOT = Path(__file__).resolve().parents[1]
 BUDGETS = json.loads(Path(__file__).with_name("cuda_budgets.json").read_text())
-SOURCES = sorted((ROOT / "cuda/algorithms").glob("*.cu"))
+SOURCES = sorted((ROOT / "cuda").glob("*/*.cu"))
 NVCC, NVDISASM = find_tool("nvcc"), find_tool("nvdisasm")
 
 # CI gets it from its machine, or from these packages, whose folder find_tool knows.

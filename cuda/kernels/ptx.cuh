@@ -12,9 +12,11 @@
 #include "ptx_emulated.h"
 #define FASTCONV_SITE , ::emulator::Site site = {}
 #define FASTCONV_SITE_ONLY ::emulator::Site site = {}
+#define FASTCONV_PASS_SITE , site
 #else
 #define FASTCONV_SITE
 #define FASTCONV_SITE_ONLY
+#define FASTCONV_PASS_SITE
 #endif
 
 namespace fastconv::cuda::ptx {

@@ -19,8 +19,8 @@ SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "
 
 def sources() -> list[Path]:
     """Everything that belongs to the module; bindings of the real one and what reads a driver stay out."""
-    engine = [ROOT / "csrc/core/problem.cpp", ROOT / "csrc/core/gather.cpp"]
-    cuda = [ROOT / "cuda/plan.cpp", ROOT / "cuda/algorithms.cpp", *sorted((ROOT / "cuda/algorithms").glob("*.cu"))]
+    engine = [ROOT / "csrc/core/problem.cpp", ROOT / "csrc/core/gather.cpp", ROOT / "csrc/core/pool_problem.cpp"]
+    cuda = [ROOT / "cuda/plan.cpp", ROOT / "cuda/algorithms.cpp", *sorted((ROOT / "cuda").glob("*/*.cu"))]
     return [*engine, *cuda, *sorted(HERE.glob("*.cpp")), *sorted(HERE.glob("*.cu"))]
 
 

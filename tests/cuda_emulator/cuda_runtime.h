@@ -75,6 +75,18 @@ inline void ballot(uint32_t mask, const void* const in[32], void* const out[32])
   for (int to = 0; to < 32; ++to)
     if (mask >> to & 1) *static_cast<uint32_t*>(out[to]) = votes;
 }
+// Lanes of the mask with equal values.
+template <class T>
+void match(uint32_t mask, const void* const in[32], void* const out[32]) {
+  for (int to = 0; to < 32; ++to) {
+    if (!(mask >> to & 1)) continue;
+    uint32_t same = 0;
+    for (int from = 0; from < 32; ++from)
+      if (mask >> from & 1)
+        same |= uint32_t{*static_cast<const T*>(in[from]) == *static_cast<const T*>(in[to])} << from;
+    *static_cast<uint32_t*>(out[to]) = same;
+  }
+}
 }  // namespace emulator
 
 template <class T>
@@ -104,6 +116,13 @@ inline bool __any_sync(uint32_t mask, bool vote, ::emulator::Site site = {}) {
 }
 inline bool __all_sync(uint32_t mask, bool vote, ::emulator::Site site = {}) {
   return __ballot_sync(mask, vote, site) == mask;
+}
+
+template <class T>
+uint32_t __match_any_sync(uint32_t mask, T value, ::emulator::Site site = {}) {
+  uint32_t same = 0;
+  ::emulator::warp_meet("__match_any_sync", mask, &value, &same, ::emulator::match<T>, site);
+  return same;
 }
 
 // One operating-system thread runs all fibers, and none is interrupted: plain arithmetic is atomic here.

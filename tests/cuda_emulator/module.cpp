@@ -6,6 +6,7 @@
 
 #include "../../cuda/plan.h"
 #include "emulator.h"
+#include "module_arrays.h"
 #include "trials.h"
 
 namespace py = pybind11;
@@ -13,21 +14,8 @@ using fastconv::Shape;
 
 namespace {
 
-Shape shape_of(const py::array& array) { return Shape(array.shape(), array.shape() + array.ndim()); }
-
 fastconv::DType dtype_from(const py::array& array) {
   return array.itemsize() == 4 ? fastconv::DType::float32 : fastconv::DType::float64;
-}
-
-// Aligned as device memory is, and exactly as long as it should be: AddressSanitizer sees its end. All NaN.
-py::array fresh(fastconv::DType dtype, const Shape& shape) {
-  constexpr std::align_val_t kDeviceAlignment{256};
-  size_t bytes = fastconv::size_of(dtype);
-  for (int64_t extent : shape) bytes *= static_cast<size_t>(extent);
-  void* const data = ::operator new(bytes, kDeviceAlignment);
-  std::memset(data, 0xff, bytes);
-  const py::capsule owner(data, [](void* p) { ::operator delete(p, kDeviceAlignment); });
-  return py::array(dtype == fastconv::DType::float32 ? py::dtype("f4") : py::dtype("f8"), shape, data, owner);
 }
 
 // One of x, w, y is a tuple: the shape of what is computed. `transposed` is None or the output padding.
@@ -66,7 +54,7 @@ py::array convolve(const std::string& direction, const py::object& x, const py::
   fastconv::cuda::Device device = fastconv::cuda::this_device();
   device.multiprocessors = multiprocessors;
   const auto plan = fastconv::cuda::make_plan(problem, device, fastconv::cuda::precision_from(precision), algorithm);
-  py::array result = fresh(problem.dtype, problem.result_shape());
+  py::array result = fresh(py::dtype(problem.dtype == fastconv::DType::float32 ? "f4" : "f8"), problem.result_shape());
   for (int i = 0; i < 3; ++i)
     if (!data[i]) data[i] = result.mutable_data();
   fastconv::cuda::Stream stream;
@@ -123,6 +111,7 @@ PYBIND11_MODULE(emulated_cuda, m) {
         emulator::counters().clear();
       },
       py::kw_only(), py::arg("seed") = 0, py::arg("lazy_copies") = false, py::arg("counting") = false);
+  bind_pooling(m);
   m.def("counts", &counts);
   m.def("run_trial", &run_trial);
 }
