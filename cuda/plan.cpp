@@ -23,9 +23,9 @@ Device this_device() {
 
 namespace {
 
-std::string known_names() {
+std::string known_names(std::span<const CudaAlgorithm> rows) {
   std::string names = "'auto', 'exact'";
-  for (const CudaAlgorithm& row : algorithms()) names += cat(", '", row.name, "'");
+  for (const CudaAlgorithm& row : rows) names += cat(", '", row.name, "'");
   return names;
 }
 
@@ -49,12 +49,18 @@ class DeviceBuffer {
 }  // namespace
 
 ConvPlan make_plan(const ConvProblem& problem, const Device& device, Precision precision, const std::string& forced) {
+  return make_plan(problem, device, precision, forced, element_of(problem.dtype));
+}
+
+ConvPlan make_plan(const ConvProblem& problem, const Device& device, Precision precision, const std::string& forced,
+                   Element element) {
+  const auto rows = cuda::size_of(element) == 2 ? half_algorithms() : algorithms();
   const bool by_cost = forced == "auto" || forced == "exact";
   const CudaAlgorithm* best = nullptr;
   double least = 0;
   bool known = by_cost;
   std::string reasons;
-  for (const CudaAlgorithm& row : algorithms()) {
+  for (const CudaAlgorithm& row : rows) {
     if (!by_cost && forced != row.name) continue;
     known = true;
     const Support support = forced == "exact" && !row.exact ? Support{"algorithm='exact' excludes amplified rounding"}
@@ -66,9 +72,11 @@ ConvPlan make_plan(const ConvProblem& problem, const Device& device, Precision p
     const double cost = row.cost(problem, device, 1);
     if (!best || cost < least) best = &row, least = cost;
   }
-  if (!known) throw InvalidArgument(cat("algorithm='", forced, "': expected one of ", known_names()));
-  if (!best) throw Unsupported(cat("algorithm='", forced, "' cannot do ", problem.to_string(), " on CUDA", reasons));
-  ConvPlan plan{problem, device, precision, best, make_gathers(problem)};
+  if (!known) throw InvalidArgument(cat("algorithm='", forced, "': expected one of ", known_names(rows)));
+  if (!best)
+    throw Unsupported(
+        cat("algorithm='", forced, "' cannot do ", problem.to_string(), " of ", name_of(element), " on CUDA", reasons));
+  ConvPlan plan{problem, device, precision, best, make_gathers(problem), element};
   best->prepare(plan);
   return plan;
 }

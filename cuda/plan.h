@@ -14,6 +14,7 @@
 
 #include "../csrc/core/algorithm.h"
 #include "../csrc/core/gather.h"
+#include "element.h"
 #include "launch.h"
 
 namespace fastconv::cuda {
@@ -31,6 +32,9 @@ struct Device {
 };
 Device this_device();
 
+// Of the matrix loop nests: channels x pixels of a block.
+enum class MatrixTile : uint8_t { large, medium, small };
+
 struct ConvPlan;
 using CudaAlgorithm = Algorithm<ConvPlan, Device, Stream>;
 
@@ -40,16 +44,25 @@ struct ConvPlan {
   Precision precision = Precision::fp32;
   const CudaAlgorithm* algorithm = nullptr;
   std::vector<Gather> gathers;
-  bool large_tile = false;  // of the matrix loop nests
+  Element element = Element::float32;
+  MatrixTile tile = MatrixTile::medium;
+  int splits = 1;  // of the steps of a sum, whose partial sums are in the workspace
   size_t packed_bytes = 0;
   size_t workspace_bytes = 0;
 };
 
 // THE TABLE (algorithms.cpp), in the order that breaks ties.
 std::span<const CudaAlgorithm> algorithms();
+// The rows for arrays of float16 and bfloat16, under the same names.
+std::span<const CudaAlgorithm> half_algorithms();
 
 // Pure. `forced` is "auto", "exact" or a name; throws like make_plan of the CPU.
 ConvPlan make_plan(const ConvProblem& problem, const Device& device, Precision precision, const std::string& forced);
+
+// The same for arrays of another element: with float16 and bfloat16 the problem's dtype is not read, sums are in
+// float32 whatever the precision, and bias is of the element too.
+ConvPlan make_plan(const ConvProblem& problem, const Device& device, Precision precision, const std::string& forced,
+                   Element element);
 
 // For the packed weights, unless operands.packed has them, and the algorithm's own workspace.
 size_t scratch_bytes(const ConvPlan& plan);

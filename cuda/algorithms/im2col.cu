@@ -63,7 +63,7 @@ void launch_tile(const char* name, const Call& c) {
 }
 
 void launch_precision(const ConvPlan& plan, const Call& c) {
-  if (plan.large_tile) switch (plan.precision) {
+  if (plan.tile == MatrixTile::large) switch (plan.precision) {
       case Precision::fp32:
         return launch_tile<TensorTile<128, 128, 3>, 128, 128, 2>("im2col_3xtf32_128", c);
       case Precision::tf32:
@@ -112,7 +112,7 @@ void im2col_prepare(ConvPlan& plan) {
   plan.packed_bytes = static_cast<size_t>(floats) * sizeof(float);
   if (plan.gathers.empty()) return;
   const Gather& g = plan.gathers[0];
-  plan.large_tile = blocks(p, g.pixels(), g.dst_c, 128) >= 2 * plan.device.multiprocessors;
+  if (blocks(p, g.pixels(), g.dst_c, 128) >= 2 * plan.device.multiprocessors) plan.tile = MatrixTile::large;
 }
 
 void im2col_pack(const ConvPlan& plan, const void* w, void* packed, Stream& stream) {

@@ -40,7 +40,7 @@ __global__ void __launch_bounds__(kThreads)
           }
     T* const at = dst + image * g.dst_image + (group * g.dst_c + to) * g.dst_channel + g.dst_base +
                   jd * g.d.dst_stride + jh * g.h.dst_stride + jw * g.w.dst_stride;
-    store_global(at, static_cast<T>(activated(sum, activation)));
+    store_global(at, ptx::narrow<T>(activated(sum, activation)));
   }
 }
 
@@ -73,7 +73,7 @@ __global__ void __launch_bounds__(kThreads) reference_weight_gradient(DeviceGath
     __syncthreads();
     if (thread < half) store_shared(sums + thread, load_shared(sums + thread) + load_shared(sums + thread + half));
   }
-  if (thread == 0) store_global(w + weight, static_cast<T>(load_shared(sums)));
+  if (thread == 0) store_global(w + weight, ptx::narrow<T>(load_shared(sums)));
 }
 
 // x in memory order, channels last or first: bias and activation of nothing.
@@ -81,7 +81,9 @@ template <class T>
 __global__ void __launch_bounds__(kThreads)
     fill_empty_sums(T* x, const T* bias, int64_t count, int64_t channels, int64_t run, Activation activation) {
   for (int64_t at = int64_t{blockIdx.x} * kThreads + threadIdx.x; at < count; at += int64_t{gridDim.x} * kThreads)
-    store_global(x + at, activated(bias ? load_global(bias + at / run % channels) : T(0), activation));
+    store_global(x + at, ptx::narrow<T>(activated(
+                             bias ? static_cast<double>(ptx::widen(load_global(bias + at / run % channels))) : 0.0,
+                             activation)));
 }
 
 unsigned blocks_for(int64_t items) {
@@ -94,7 +96,7 @@ unsigned blocks_for(int64_t items) {
 void fill_uncovered(const ConvPlan& plan, const ConvOperands& operands, Stream& stream) {
   const ConvProblem& p = plan.problem;
   const int64_t count = p.batch * p.in_c * p.in_pixels(), run = p.layout == Layout::nhwc ? 1 : p.in_pixels();
-  visit_dtype(p.dtype, [&](auto zero) {
+  visit_element(plan.element, [&](auto zero) {
     using T = decltype(zero);
     launch("fill_empty_sums", fill_empty_sums<T>, blocks_for(count), kThreads, 0, stream, static_cast<T*>(operands.x),
            static_cast<const T*>(operands.bias), count, p.in_c, run, p.activation);
@@ -126,7 +128,7 @@ void reference_pack(const ConvPlan&, const void*, void*, Stream&) {}
 
 void reference_run(const ConvPlan& plan, const ConvOperands& operands, std::byte*, Stream& stream) {
   const ConvProblem& p = plan.problem;
-  visit_dtype(p.dtype, [&](auto zero) {
+  visit_element(plan.element, [&](auto zero) {
     using T = decltype(zero);
     if (p.direction == Direction::weight_gradient) {
       launch("reference_weight_gradient", reference_weight_gradient<T>, static_cast<unsigned>(p.weight_elements()),

@@ -11,14 +11,9 @@
 #pragma once
 
 #include "float_tile.cuh"
-#include "geometry.cuh"
+#include "tile_pixels.cuh"
 
 namespace fastconv::cuda {
-
-struct TilePixel {
-  int64_t src, dst;  // offsets of the image, and of the place to write; dst < 0 beyond the last pixel
-  int d, h, w, unused;
-};
 
 template <int M, int N, int kStages>
 struct Im2colShared {
@@ -28,26 +23,6 @@ struct Im2colShared {
   static_assert(kSlab * kStrideC <= kFloats && kFloats * 4 % 16 == 0);
   static constexpr size_t kBytes = kFloats * sizeof(float) + N * sizeof(TilePixel);
 };
-
-// Fills the table: pixel n of the tile is pixel first + n of all images.
-template <int N, int kThreads>
-__device__ __forceinline__ void locate_pixels(TilePixel* table, const DeviceGather& g, int first) {
-  for (int n = static_cast<int>(threadIdx.x); n < N; n += kThreads) {
-    const int pixels = static_cast<int>(g.pixels), item = first + n;
-    TilePixel at{0, -1, 0, 0, 0, 0};
-    if (item < static_cast<int>(g.batch) * pixels) {
-      const int image = item / pixels, pixel = item % pixels;
-      const int width = static_cast<int>(g.w.dst), height = static_cast<int>(g.h.dst);
-      const int jw = pixel % width, jh = pixel / width % height, jd = pixel / width / height;
-      at.src = image * g.src_image;
-      at.dst = image * g.dst_image + g.dst_base + jd * g.d.dst_stride + jh * g.h.dst_stride + jw * g.w.dst_stride;
-      at.d = jd * static_cast<int>(g.d.src_step) + static_cast<int>(g.d.offset);
-      at.h = jh * static_cast<int>(g.h.src_step) + static_cast<int>(g.h.offset);
-      at.w = jw * static_cast<int>(g.w.src_step) + static_cast<int>(g.w.offset);
-    }
-    table[n] = at;
-  }
-}
 
 // Brings one tile after another into shared memory. Lanes run along the contiguous axis of src: pixels of NCHW (a
 // thread keeps one), channels of NHWC (eight, of four pixels a warp: whole sectors, banks shared by two).

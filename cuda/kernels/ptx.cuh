@@ -164,4 +164,13 @@ __device__ __forceinline__ bfloat16 narrow<bfloat16, float>(float value) {
 #endif
 }
 
+template <>
+__device__ __forceinline__ half16 narrow<half16, double>(double value) {
+  return narrow<half16>(static_cast<float>(value));
+}
+template <>
+__device__ __forceinline__ bfloat16 narrow<bfloat16, double>(double value) {
+  return narrow<bfloat16>(static_cast<float>(value));
+}
+
 }  // namespace fastconv::cuda::ptx

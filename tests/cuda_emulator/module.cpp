@@ -14,10 +14,6 @@ using fastconv::Shape;
 
 namespace {
 
-fastconv::DType dtype_from(const py::array& array) {
-  return array.itemsize() == 4 ? fastconv::DType::float32 : fastconv::DType::float64;
-}
-
 // One of x, w, y is a tuple: the shape of what is computed. `transposed` is None or the output padding.
 py::array convolve(const std::string& direction, const py::object& x, const py::object& w, const py::object& y,
                    const py::object& bias, int spatial, const Shape& stride,
@@ -34,10 +30,13 @@ py::array convolve(const std::string& direction, const py::object& x, const py::
   void* data[3] = {};
   std::optional<Shape>* const shapes[3] = {&spec.x_shape, &spec.w_shape, &spec.y_shape};
   const py::object* const given[3] = {&x, &w, &y};
+  auto element = fastconv::cuda::Element::float32;
+  py::dtype dtype("f4");
   for (int i = 0; i < 3; ++i) {
     if (py::isinstance<py::array>(*given[i])) {
       const auto array = py::reinterpret_borrow<py::array>(*given[i]);
-      spec.dtype = dtype_from(array);
+      element = element_of(array), dtype = array.dtype();
+      spec.dtype = array.itemsize() == 8 ? fastconv::DType::float64 : fastconv::DType::float32;
       *shapes[i] = shape_of(array);
       data[i] = const_cast<void*>(array.data());
     } else if (!given[i]->is_none()) {
@@ -53,8 +52,9 @@ py::array convolve(const std::string& direction, const py::object& x, const py::
   const auto problem = fastconv::ConvProblem::make(spec);
   fastconv::cuda::Device device = fastconv::cuda::this_device();
   device.multiprocessors = multiprocessors;
-  const auto plan = fastconv::cuda::make_plan(problem, device, fastconv::cuda::precision_from(precision), algorithm);
-  py::array result = fresh(py::dtype(problem.dtype == fastconv::DType::float32 ? "f4" : "f8"), problem.result_shape());
+  const auto plan =
+      fastconv::cuda::make_plan(problem, device, fastconv::cuda::precision_from(precision), algorithm, element);
+  py::array result = fresh(dtype, problem.result_shape());
   for (int i = 0; i < 3; ++i)
     if (!data[i]) data[i] = result.mutable_data();
   fastconv::cuda::Stream stream;
