@@ -17,7 +17,7 @@ std::span<const CudaAlgorithm> algorithms() {
 
 std::span<const CudaAlgorithm> half_algorithms() {
   static constexpr CudaAlgorithm table[] = {
-      {"im2col", true, im2col_half_supports, im2col_cost, im2col_half_prepare, im2col_half_pack, im2col_half_run},
+      {"im2col", true, im2col_half_supports, im2col_cost, im2col_mma_prepare, im2col_mma_pack, im2col_mma_run},
       FASTCONV_ROW(reference, true),
   };
   return table;

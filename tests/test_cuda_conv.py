@@ -239,7 +239,7 @@ def test_errors_name_the_reason():
         call(case, "forward", x, w, y, precision="half")
 
 
-def counted(precision, layout="NCHW", multiprocessors=1000):
+def counted(precision, layout="NCHW", multiprocessors=4):
     """A layer whose every tile is whole: 64 channels to 64, 8 x 8 pixels, 2 images."""
     case = Case("whole_tiles", 2, 64, 128, (8, 8), (3, 3), padding=SAME)
     emulated().configure(counting=True)
@@ -250,7 +250,7 @@ def counted(precision, layout="NCHW", multiprocessors=1000):
 
 
 @pytest.mark.parametrize(("precision", "terms"), [("tf32", 1), ("fp32", 3), ("fp32-simt", 0)])
-@pytest.mark.parametrize("multiprocessors", [1000, 0])
+@pytest.mark.parametrize("multiprocessors", [1000, 4, 0])
 def test_no_multiplication_is_wasted(precision, terms, multiprocessors):
     _case, count = counted(precision, multiprocessors=multiprocessors)
     macs = 2 * 128 * 64 * 9 * 64
@@ -268,6 +268,26 @@ def test_results_are_stored_in_whole_sectors():
         _, count = counted("tf32", layout)
         assert count["global_store_bytes"] == 4 * 2 * 128 * 64
         assert count["global_store_sectors"] == count["global_store_bytes"] // 32
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2), (7, 1), (7, 2)])
+def test_depthwise_windows_of_a_template(kernel, stride, layout):
+    """Exact results; results of whole rows are whole sectors, and with stride 1 each read of a warp is one row's."""
+    pad = (kernel // 2,) * 2
+    case = Case("window", 2, 32, 32, (9 * stride, 32 * stride), (kernel,) * 2, (stride,) * 2, (pad, pad), groups=32)
+    x, w, y = arrays(case, whole=True)
+    emulated().configure(counting=True, seed=kernel)
+    result = call(case, "forward", x, w, y, layout, algorithm="depthwise")
+    count = emulated().counts()["depthwise"]
+    assert np.array_equal(result, oracle(case, "forward", x, w, y))
+    assert count["global_store_sectors"] * 32 == count["global_store_bytes"] == result.nbytes
+    if layout == "NHWC":  # lanes are channels: every read is whole sectors
+        assert count["global_load_bytes"] >= x.nbytes
+        weights = 4 * 32 * kernel**2  # read by each thread for itself, far apart
+        assert count["global_load_sectors"] * 32 <= count["global_load_bytes"] + 7 * weights * count["blocks"] * 4
+    result = call(case, "input_gradient", x, w, y, layout, algorithm="depthwise")
+    assert np.array_equal(result, oracle(case, "input_gradient", x, w, y))
 
 
 def test_under_sanitizers():

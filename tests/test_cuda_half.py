@@ -107,7 +107,7 @@ def counted(layout: str, multiprocessors: int) -> dict[str, dict[str, int]]:
 @pytest.mark.parametrize(("multiprocessors", "tile"), [(1, "128x128"), (4, "64x64"), (100, "64x32")])
 def test_tiles_waste_nothing(layout: str, multiprocessors: int, tile: str) -> None:
     counts = counted(layout, multiprocessors)
-    count = counts[f"im2col_half_{tile}"]
+    count = counts[f"im2col_mma_{tile}"]
     assert count["mma"] == 2 * 128 * 64 * 9 * 64 // (16 * 8 * 16)
     # Neither the reads of fragments, nor those of c, nor the copies meet a bank twice.
     assert count["shared_load_wavefronts"] == count["shared_load_phases"]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -23,6 +26,7 @@ PACKAGES = "nvidia-cuda-nvcc nvidia-cuda-crt nvidia-nvvm nvidia-cuda-runtime nvi
 pytestmark = pytest.mark.skipif(NVCC is None, reason=f"needs nvcc: pip install {PACKAGES}")
 
 
+@cache
 def plain(symbol: str) -> str:
     """Return depthwise<float, 3, 1> for a mangled name."""
     name = subprocess.run(["c++filt", symbol], capture_output=True, text=True, check=True).stdout.strip()
@@ -50,7 +54,11 @@ def budget_of(kernel: str) -> dict[str, int]:
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory):
-    return tmp_path_factory.mktemp("cubin")
+    """Where the machine code is; all of it is compiled here, on all processors."""
+    folder = tmp_path_factory.mktemp("cubin")
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(lambda pair: compiled(*pair, folder), product(SOURCES, BUDGETS["architectures"])))
+    return folder
 
 
 @pytest.mark.skipif(shutil.which("c++filt") is None, reason="needs c++filt")

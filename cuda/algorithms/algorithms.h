@@ -16,11 +16,11 @@ FASTCONV_DECLARE_ALGORITHM(depthwise)
 FASTCONV_DECLARE_ALGORITHM(direct)
 FASTCONV_DECLARE_ALGORITHM(im2col)
 FASTCONV_DECLARE_ALGORITHM(reference)
-// Of 16-bit elements: im2col_half_ without the cost, which is im2col's.
+// im2col on tensor cores, of every element but float64; its cost is im2col's.
 Support im2col_half_supports(const ConvProblem&, const Device&);
-void im2col_half_prepare(ConvPlan&);
-void im2col_half_pack(const ConvPlan&, const void* w, void* packed, Stream&);
-void im2col_half_run(const ConvPlan&, const ConvOperands&, std::byte* workspace, Stream&);
+void im2col_mma_prepare(ConvPlan&);
+void im2col_mma_pack(const ConvPlan&, const void* w, void* packed, Stream&);
+void im2col_mma_run(const ConvPlan&, const ConvOperands&, std::byte* workspace, Stream&);
 #undef FASTCONV_DECLARE_ALGORITHM
 
 // The weight gradient of im2col, in a file of its own.

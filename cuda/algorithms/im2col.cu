@@ -1,5 +1,6 @@
 // im2col as an implicit matrix product (Chellapilla et al. 2006, without ever writing the matrix): float32, forward and
-// input gradient, any window, groups, both layouts. The weight gradient is in weight_gradient.cu.
+// input gradient, any window, groups, both layouts. Here stands the strict loop nest, of fused multiply-adds; those on
+// tensor cores are in im2col_mma.cu, the weight gradient in weight_gradient.cu.
 //
 //   pack   w -> packed[phase][group][tap][src_c][dst_c rounded up to 4], zeros in the padding
 //   run    for each phase (core/gather.h), for each block of the grid: kernels/im2col_tile.cuh
@@ -62,23 +63,9 @@ void launch_tile(const char* name, const Call& c) {
          c.activation);
 }
 
-void launch_precision(const ConvPlan& plan, const Call& c) {
-  if (plan.tile == MatrixTile::large) switch (plan.precision) {
-      case Precision::fp32:
-        return launch_tile<TensorTile<128, 128, 3>, 128, 128, 2>("im2col_3xtf32_128", c);
-      case Precision::tf32:
-        return launch_tile<TensorTile<128, 128, 1>, 128, 128, 2>("im2col_tf32_128", c);
-      default:
-        return launch_tile<SimtTile<128, 128>, 128, 128, 2>("im2col_simt_128", c);
-    }
-  switch (plan.precision) {
-    case Precision::fp32:
-      return launch_tile<TensorTile<64, 64, 3>, 64, 64, 3>("im2col_3xtf32_64", c);
-    case Precision::tf32:
-      return launch_tile<TensorTile<64, 64, 1>, 64, 64, 3>("im2col_tf32_64", c);
-    default:
-      return launch_tile<SimtTile<64, 64>, 64, 64, 3>("im2col_simt_64", c);
-  }
+void launch_simt(const ConvPlan& plan, const Call& c) {
+  if (plan.tile == MatrixTile::large) return launch_tile<SimtTile<128, 128>, 128, 128, 2>("im2col_simt_128", c);
+  launch_tile<SimtTile<64, 64>, 64, 64, 3>("im2col_simt_64", c);
 }
 
 }  // namespace
@@ -106,6 +93,7 @@ double im2col_cost(const ConvProblem& p, const Device&, int) {
 
 void im2col_prepare(ConvPlan& plan) {
   if (plan.problem.direction == Direction::weight_gradient) return weight_gradient_prepare(plan);
+  if (plan.precision != Precision::fp32_simt) return im2col_mma_prepare(plan);
   const ConvProblem& p = plan.problem;
   int64_t floats = 0;
   for (const Gather& g : plan.gathers) floats += packed_floats(p, g);
@@ -116,6 +104,7 @@ void im2col_prepare(ConvPlan& plan) {
 }
 
 void im2col_pack(const ConvPlan& plan, const void* w, void* packed, Stream& stream) {
+  if (plan.precision != Precision::fp32_simt) return im2col_mma_pack(plan, w, packed, stream);
   auto* to = static_cast<float*>(packed);
   for (const Gather& gather : plan.gathers) {
     const int64_t count = packed_floats(plan.problem, gather);
@@ -129,15 +118,16 @@ void im2col_pack(const ConvPlan& plan, const void* w, void* packed, Stream& stre
 void im2col_run(const ConvPlan& plan, const ConvOperands& operands, std::byte* workspace, Stream& stream) {
   if (plan.problem.direction == Direction::weight_gradient)
     return weight_gradient_run(plan, operands, workspace, stream);
+  if (plan.precision != Precision::fp32_simt) return im2col_mma_run(plan, operands, workspace, stream);
   const ConvProblem& p = plan.problem;
   const bool forward = p.direction == Direction::forward;
   if (!covers_result(plan.gathers)) fill_uncovered(plan, operands, stream);
   const auto* packed = static_cast<const float*>(operands.packed);
   for (const Gather& gather : plan.gathers) {
     const DeviceGather g = device_gather(p, gather);
-    launch_precision(plan, {g, static_cast<const float*>(forward ? operands.x : operands.y), packed,
-                            static_cast<const float*>(operands.bias),
-                            static_cast<float*>(forward ? operands.y : operands.x), p.activation, stream});
+    launch_simt(plan, {g, static_cast<const float*>(forward ? operands.x : operands.y), packed,
+                       static_cast<const float*>(operands.bias), static_cast<float*>(forward ? operands.y : operands.x),
+                       p.activation, stream});
     packed += packed_floats(p, gather);
   }
 }

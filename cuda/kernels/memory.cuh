@@ -54,4 +54,18 @@ __device__ __forceinline__ void store_shared(T* at, T value FASTCONV_SITE) {
   *at = value;
 }
 
+// Neighbouring channels that a thread takes: up to 16 bytes in one access.
+template <class T, int count>
+struct alignas(sizeof(T) * count) Channels {
+  T at[count];
+};
+template <class T, int count>
+__device__ __forceinline__ Channels<T, count> load_channels(const T* from FASTCONV_SITE) {
+  return load_global(reinterpret_cast<const Channels<T, count>*>(from) FASTCONV_PASS_SITE);
+}
+template <class T, int count>
+__device__ __forceinline__ void store_channels(T* to, const Channels<T, count>& value FASTCONV_SITE) {
+  store_global(reinterpret_cast<Channels<T, count>*>(to), value FASTCONV_PASS_SITE);
+}
+
 }  // namespace fastconv::cuda

@@ -86,20 +86,6 @@ __device__ __forceinline__ W lowest() {
   return -static_cast<W>(__builtin_inf());
 }
 
-// Neighbouring channels that a thread takes: up to 16 bytes in one access.
-template <class T, int count>
-struct alignas(sizeof(T) * count) Channels {
-  T at[count];
-};
-template <class T, int count>
-__device__ __forceinline__ Channels<T, count> load_channels(const T* from FASTCONV_SITE) {
-  return load_global(reinterpret_cast<const Channels<T, count>*>(from) FASTCONV_PASS_SITE);
-}
-template <class T, int count>
-__device__ __forceinline__ void store_channels(T* to, const Channels<T, count>& value FASTCONV_SITE) {
-  store_global(reinterpret_cast<Channels<T, count>*>(to), value FASTCONV_PASS_SITE);
-}
-
 // One result under way. `take` is the rule of the CPU: the first of equals, the last of several NaN.
 template <class W, bool average, bool kIndices>
 struct Reduced {

@@ -9,12 +9,13 @@ import os
 import subprocess
 import sys
 import sysconfig
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = ROOT / "tests" / "cuda_emulator"
 FLAGS = ["-std=c++20", "-O2", "-g1", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unknown-pragmas"]
-SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"]
+SANITIZE = ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"]
 
 
 def sources() -> list[Path]:
@@ -35,16 +36,17 @@ def build(sanitize: bool = False) -> Path:
     flags += [f"-isystem{pybind11.get_include()}", f"-isystem{sysconfig.get_path('include')}"]
     headers = [*HERE.glob("*.h"), *ROOT.glob("csrc/core/*.h"), *ROOT.glob("cuda/**/*.h"), *ROOT.glob("cuda/**/*.cuh")]
     newest = max(path.stat().st_mtime for path in [*headers, Path(__file__)])
-    objects, fresh = [], False
+    objects, commands = [], []
     for source in sources():
         target = directory / f"{source.parent.name}_{source.name}.o"
         objects.append(target)
         if target.exists() and target.stat().st_mtime > max(newest, source.stat().st_mtime):
             continue
-        fresh = True
-        _run([compiler, *flags, "-x", "c++", "-c", str(source), "-o", str(target)])
+        commands.append([compiler, *flags, "-x", "c++", "-c", str(source), "-o", str(target)])
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(_run, commands))
     module = directory / f"emulated_cuda{sysconfig.get_config_var('EXT_SUFFIX')}"
-    if fresh or not module.exists():
+    if commands or not module.exists():
         _run([compiler, "-shared", *(SANITIZE if sanitize else []), *map(str, objects), "-o", str(module)])
     return module
 
