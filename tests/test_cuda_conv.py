@@ -291,9 +291,9 @@ def test_depthwise_windows_of_a_template(kernel, stride, layout):
 
 
 def test_under_sanitizers():
-    """Every second case with every algorithm in a child process under AddressSanitizer and UBSan."""
+    """A few cases with every algorithm in a child process under AddressSanitizer and UBSan."""
     lines = ["import numpy as np"]
-    for case in CASES[:14:2] + CASES[15:]:
+    for case in CASES[1:14:4] + CASES[15:]:
         shapes = {"x": (case.batch, case.in_c, *case.size), "y": (case.batch, case.out_c, *case.out)}
         shapes["w"] = (case.out_c, case.in_c // case.groups, *case.kernel)
         for direction, target in zip(DIRECTIONS, "yxw", strict=False):

@@ -28,6 +28,7 @@ py::array convolve(const std::string& direction, const py::object& x, const py::
                    : direction == "input_gradient" ? fastconv::Direction::input_gradient
                                                    : fastconv::Direction::weight_gradient;
   void* data[3] = {};
+  py::array operands[3];
   std::optional<Shape>* const shapes[3] = {&spec.x_shape, &spec.w_shape, &spec.y_shape};
   const py::object* const given[3] = {&x, &w, &y};
   auto element = fastconv::cuda::Element::float32;
@@ -38,7 +39,8 @@ py::array convolve(const std::string& direction, const py::object& x, const py::
       element = element_of(array), dtype = array.dtype();
       spec.dtype = array.itemsize() == 8 ? fastconv::DType::float64 : fastconv::DType::float32;
       *shapes[i] = shape_of(array);
-      data[i] = const_cast<void*>(array.data());
+      operands[i] = on_device(array);
+      data[i] = const_cast<void*>(operands[i].data());
     } else if (!given[i]->is_none()) {
       *shapes[i] = given[i]->cast<Shape>();
     }

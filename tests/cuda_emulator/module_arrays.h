@@ -29,4 +29,12 @@ inline pybind11::array fresh(const pybind11::dtype& dtype, const fastconv::Shape
   return pybind11::array(dtype, shape, data, owner);
 }
 
+// The array itself where it is aligned as device memory, else a copy that is.
+inline pybind11::array on_device(const pybind11::array& array) {
+  if (reinterpret_cast<uintptr_t>(array.data()) % 256 == 0) return array;
+  pybind11::array copy = fresh(array.dtype(), shape_of(array));
+  std::memcpy(copy.mutable_data(), array.data(), static_cast<size_t>(array.nbytes()));
+  return copy;
+}
+
 void bind_pooling(pybind11::module_& m);

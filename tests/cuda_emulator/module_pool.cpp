@@ -11,13 +11,6 @@ using cuda::Stream;
 
 namespace {
 
-// Device memory is aligned; arrays of tests may not be.
-py::array aligned(const py::array& array) {
-  py::array copy = fresh(array.dtype(), shape_of(array));
-  std::memcpy(copy.mutable_data(), array.data(), static_cast<size_t>(array.nbytes()));
-  return copy;
-}
-
 template <class T>
 T get(const py::kwargs& numbers, const char* name, T otherwise) {
   return numbers.contains(name) ? numbers[name].cast<T>() : otherwise;
@@ -47,7 +40,7 @@ py::object pool(const py::array& given, const py::kwargs& n) {
   PoolSpec spec = spec_from(n);
   spec.x_shape = shape_of(given);
   const PoolProblem problem = PoolProblem::make(spec);
-  const py::array x = aligned(given);
+  const py::array x = on_device(given);
   py::object y = fresh(given.dtype(), problem.y_shape());
   py::array index;
   if (spec.indices) index = fresh(py::dtype("i8"), problem.y_shape());
@@ -64,7 +57,7 @@ py::array average_gradient(const Shape& x_shape, const py::array& given, const p
   spec.x_shape = x_shape;
   spec.y_shape = shape_of(given);
   const PoolProblem problem = PoolProblem::make(spec);
-  const py::array g = aligned(given);
+  const py::array g = on_device(given);
   py::array x = fresh(given.dtype(), x_shape);
   Stream stream;
   cuda::run_average_gradient(problem, element_of(given), g.data(), x.mutable_data(), stream);
@@ -82,7 +75,7 @@ PlaceProblem place_problem(const py::array& values, const py::array& index, cons
 py::array place(const py::array& values, const py::array& index, const Shape& size, bool add, int spatial,
                 const std::string& layout) {
   const PlaceProblem problem = place_problem(values, index, size, spatial, layout);
-  const py::array from = aligned(values), at = aligned(index);
+  const py::array from = on_device(values), at = on_device(index);
   py::array targets = fresh(values.dtype(), size);
   Stream stream;
   cuda::run_place(problem, element_of(values), static_cast<const int64_t*>(at.data()), from.data(),
@@ -92,7 +85,7 @@ py::array place(const py::array& values, const py::array& index, const Shape& si
 
 py::array take(const py::array& targets, const py::array& index, int spatial, const std::string& layout) {
   const PlaceProblem problem = place_problem(index, index, shape_of(targets), spatial, layout);
-  const py::array from = aligned(targets), at = aligned(index);
+  const py::array from = on_device(targets), at = on_device(index);
   py::array values = fresh(targets.dtype(), shape_of(index));
   Stream stream;
   cuda::run_take(problem, element_of(targets), static_cast<const int64_t*>(at.data()), from.data(),
@@ -101,7 +94,7 @@ py::array take(const py::array& targets, const py::array& index, int spatial, co
 }
 
 int64_t bad_index(const py::array& index, const Shape& size, int spatial) {
-  const py::array at = aligned(index);
+  const py::array at = on_device(index);
   py::array bad = fresh(py::dtype("i8"), {1});
   Stream stream;
   cuda::find_bad_index(place_problem(index, index, size, spatial, "NCHW"), static_cast<const int64_t*>(at.data()),
@@ -111,7 +104,7 @@ int64_t bad_index(const py::array& index, const Shape& size, int spatial) {
 
 py::array transpose(const py::array& given) {
   const Shape shape = shape_of(given);
-  const py::array src = aligned(given);
+  const py::array src = on_device(given);
   py::array dst = fresh(given.dtype(), {shape[0], shape[2], shape[1]});
   Stream stream;
   cuda::run_transpose(element_of(given), shape[0], shape[1], shape[2], src.data(), dst.mutable_data(), stream);
