@@ -1,0 +1,56 @@
+// Every launch goes through launch(): cudaLaunchKernel on the device, emulator::run_grid in the tests.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <functional>
+#include <string>
+#include <tuple>
+
+#include "../csrc/core/error.h"
+
+namespace fastconv::cuda {
+
+struct DeviceError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+// What an algorithm needs from outside: the caller's stream.
+struct Stream {
+  cudaStream_t handle = nullptr;
+};
+
+inline void check(cudaError_t error, const char* what) {
+  if (error != cudaSuccess) throw DeviceError(cat("CUDA: ", what, " failed: ", cudaGetErrorString(error)));
+}
+
+// Without opting in, a block may have this much shared memory on every architecture.
+constexpr size_t kPlainShared = 48 << 10;
+constexpr unsigned kMostBlocksYZ = 65535;  // of a grid's second and third extent
+
+template <class... Params, class... Args>
+void launch(const char* name, void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared, const Stream& stream,
+            const Args&... args) {
+  if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
+  if (grid.y > kMostBlocksYZ || grid.z > kMostBlocksYZ || block.x * block.y * block.z > 1024)
+    throw DeviceError(cat("CUDA: ", name, ": a grid of ", grid.x, " x ", grid.y, " x ", grid.z, " blocks of ",
+                          block.x * block.y * block.z, " threads is beyond the limits of the device"));
+  std::tuple<Params...> values(args...);
+#ifdef FASTCONV_EMULATED
+  (void)stream;
+  emulator::run_grid(name, {grid.x, grid.y, grid.z}, {block.x, block.y, block.z}, shared,
+                     [&] { std::apply(kernel, values); });
+#else
+  const auto* const function = reinterpret_cast<const void*>(kernel);
+  if (shared > kPlainShared)
+    check(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)), name);
+  std::apply(
+      [&](auto&... value) {
+        void* pointers[] = {const_cast<void*>(static_cast<const void*>(&value))...};
+        check(cudaLaunchKernel(function, grid, block, pointers, shared, stream.handle), name);
+      },
+      values);
+#endif
+}
+
+}  // namespace fastconv::cuda

@@ -1,0 +1,74 @@
+// ConvPlan on a GPU: what was decided about a ConvProblem (csrc/cpu/plan.h is its CPU counterpart).
+//
+// What a caller does, with a ConvProblem that ConvProblem::make has checked:
+//   plan = make_plan(problem, this_device(), precision, algorithm)     pure: may be kept and shared
+//   scratch = scratch_bytes(plan) bytes of device memory, aligned as device allocations are (may be 0)
+//   run_plan(plan, operands, scratch, stream)                          queues launches and returns
+// The second run_plan allocates scratch itself, from the pool of the stream. Neither waits for the device; the first
+// makes no call but launches, as the capture of a graph asks for.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "../csrc/core/algorithm.h"
+#include "../csrc/core/gather.h"
+#include "element.h"
+#include "launch.h"
+
+namespace fastconv::cuda {
+
+// How float32 products are formed.
+//   fp32       as accurate as float: split operands on tensor cores where they are, fused multiply-adds elsewhere
+//   fp32_simt  fused multiply-adds only
+//   tf32       operands rounded to 11 significant bits
+enum class Precision : uint8_t { fp32, fp32_simt, tf32 };
+Precision precision_from(const std::string& name);
+
+struct Device {
+  int arch = 80;  // 10 * major + minor
+  int multiprocessors = 1;
+};
+Device this_device();
+
+// Of the matrix loop nests: channels x pixels of a block.
+enum class MatrixTile : uint8_t { large, medium, small };
+
+struct ConvPlan;
+using CudaAlgorithm = Algorithm<ConvPlan, Device, Stream>;
+
+struct ConvPlan {
+  ConvProblem problem;
+  Device device;
+  Precision precision = Precision::fp32;
+  const CudaAlgorithm* algorithm = nullptr;
+  std::vector<Gather> gathers;
+  Element element = Element::float32;
+  MatrixTile tile = MatrixTile::medium;
+  int splits = 1;  // of the steps of a sum, whose partial sums are in the workspace
+  size_t packed_bytes = 0;
+  size_t workspace_bytes = 0;
+};
+
+// THE TABLE (algorithms.cpp), in the order that breaks ties.
+std::span<const CudaAlgorithm> algorithms();
+// The rows for arrays of float16 and bfloat16, under the same names.
+std::span<const CudaAlgorithm> half_algorithms();
+
+// Pure. `forced` is "auto", "exact" or a name; throws like make_plan of the CPU.
+ConvPlan make_plan(const ConvProblem& problem, const Device& device, Precision precision, const std::string& forced);
+
+// The same for arrays of another element: with float16 and bfloat16 the problem's dtype is not read, sums are in
+// float32 whatever the precision, and bias is of the element too.
+ConvPlan make_plan(const ConvProblem& problem, const Device& device, Precision precision, const std::string& forced,
+                   Element element);
+
+// For the packed weights, unless operands.packed has them, and the algorithm's own workspace.
+size_t scratch_bytes(const ConvPlan& plan);
+
+// Queues everything on the stream; the operands are device memory, contiguous in the problem's layout.
+void run_plan(const ConvPlan& plan, ConvOperands operands, void* scratch, Stream& stream);
+void run_plan(const ConvPlan& plan, ConvOperands operands, Stream& stream);
+
+}  // namespace fastconv::cuda

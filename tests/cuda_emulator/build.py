@@ -1,0 +1,63 @@
+"""Compiles the CUDA kernels as plain C++ with the emulator into one Python module, ``emulated_cuda``.
+
+Objects are kept under build/cuda_emulator and compiled again when a source or header is newer.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = ROOT / "tests" / "cuda_emulator"
+FLAGS = ["-std=c++20", "-O2", "-g1", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unknown-pragmas"]
+SANITIZE = ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"]
+
+
+def sources() -> list[Path]:
+    """Everything that belongs to the module; bindings of the real one and what reads a driver stay out."""
+    engine = [ROOT / "csrc/core/problem.cpp", ROOT / "csrc/core/gather.cpp", ROOT / "csrc/core/pool_problem.cpp"]
+    cuda = [ROOT / "cuda/plan.cpp", ROOT / "cuda/algorithms.cpp", *sorted((ROOT / "cuda").glob("*/*.cu"))]
+    return [*engine, *cuda, *sorted(HERE.glob("*.cpp")), *sorted(HERE.glob("*.cu"))]
+
+
+def build(sanitize: bool = False) -> Path:
+    """Return the path of the module, compiled where it was not up to date."""
+    import pybind11
+
+    compiler = os.environ.get("CXX", "c++")
+    directory = ROOT / "build" / ("cuda_emulator_sanitized" if sanitize else "cuda_emulator")
+    directory.mkdir(parents=True, exist_ok=True)
+    flags = [*FLAGS, *(SANITIZE if sanitize else []), "-DFASTCONV_EMULATED", f"-I{HERE}"]
+    flags += [f"-isystem{pybind11.get_include()}", f"-isystem{sysconfig.get_path('include')}"]
+    headers = [*HERE.glob("*.h"), *ROOT.glob("csrc/core/*.h"), *ROOT.glob("cuda/**/*.h"), *ROOT.glob("cuda/**/*.cuh")]
+    newest = max(path.stat().st_mtime for path in [*headers, Path(__file__)])
+    objects, commands = [], []
+    for source in sources():
+        target = directory / f"{source.parent.name}_{source.name}.o"
+        objects.append(target)
+        if target.exists() and target.stat().st_mtime > max(newest, source.stat().st_mtime):
+            continue
+        commands.append([compiler, *flags, "-x", "c++", "-c", str(source), "-o", str(target)])
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(_run, commands))
+    module = directory / f"emulated_cuda{sysconfig.get_config_var('EXT_SUFFIX')}"
+    if commands or not module.exists():
+        _run([compiler, "-shared", *(SANITIZE if sanitize else []), *map(str, objects), "-o", str(module)])
+    return module
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
+    if done.stderr:
+        sys.stderr.write(done.stderr)
+
+
+if __name__ == "__main__":
+    print(build(sanitize="--sanitize" in sys.argv[1:]))
