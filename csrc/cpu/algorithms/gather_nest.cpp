@@ -65,6 +65,8 @@ class GatherRun {
         packed_(static_cast<const T*>(operands.packed)) {
     const bool forward = problem_.direction == Direction::forward;
     src_ = static_cast<const T*>(forward ? operands.x : operands.y);
+    src_elements_ =
+        problem_.batch * (forward ? problem_.in_c * problem_.in_pixels() : problem_.out_c * problem_.out_pixels());
     dst_ = static_cast<T*>(forward ? operands.y : operands.x);
     Carver carver(workspace);
     if (operands.bias) {  // padded, so that a whole vector of it can be loaded
@@ -116,6 +118,8 @@ class GatherRun {
     int64_t taps, channels, channel;
     bool panels;
     PixelBlock block;
+    int64_t last_tap;   // in place: the largest of tap[]
+    int64_t tail = -1;  // first pixel of the tile that has a panel of its own
   };
 
   bool nhwc() const { return problem_.layout == Layout::nhwc; }
@@ -160,12 +164,15 @@ class GatherRun {
       if (!again) fill_stage(b.stage, g, source, block, channels, pack_, s.stage);
       base = s.stage;
     }
-    if (!b.panels) return {base, b.stage.tap_offset.data(), taps, channels, b.stage.plane, false, block};
+    if (!b.panels) {
+      const std::vector<int64_t>& tap = b.stage.tap_offset;
+      return {base, tap.data(), taps, channels, b.stage.plane, false, block, *std::max_element(tap.begin(), tap.end())};
+    }
     if (!again)
       for_tiles(b, block, [&](const PixelTile& tile) {
         pack_tile(g, b, block, tile, base, channels, s, s.panel + tile.first * channels * taps);
       });
-    return {s.panel, nullptr, 1, channels * taps, 0, true, block};
+    return {s.panel, nullptr, 1, channels * taps, 0, true, block, 0};
   }
 
   void pack_tile(const Gather& g, const GatherBlocking& b, const PixelBlock& block, const PixelTile& tile,
@@ -213,7 +220,7 @@ class GatherRun {
   }
 
   template <class Stop>
-  void multiply(size_t index, const GatherBlocking& b, const PixelBlock& block, const Operand& pixels, int64_t kb,
+  void multiply(size_t index, const GatherBlocking& b, const PixelBlock& block, Operand pixels, int64_t kb,
                 int64_t group, int64_t split, T* dst, Scratch<T>& s, const Stop& stop) {
     const Gather& g = plan_.gathers[index];
     const int64_t depth = b.k_blocks.size(kb) * g.taps();
@@ -247,7 +254,7 @@ class GatherRun {
   }
 
   // Points the tile's operands at the pixels and at the weight panel.
-  void set_pixels(GemmTile<T>& t, const Gather& g, const GatherBlocking& b, const Operand& pixels, const PixelTile& px,
+  void set_pixels(GemmTile<T>& t, const Gather& g, const GatherBlocking& b, Operand& pixels, const PixelTile& px,
                   int64_t depth, const WeightTile& tile, Scratch<T>& s, const T* panel) {
     const T* base;
     const int64_t* tap = nullptr;
@@ -255,22 +262,24 @@ class GatherRun {
     if (pixels.panels) {
       base = pixels.base + px.first * depth;
       k_step = px.width;
-    } else if (b.stage.in_place && !b.channels_on_vector && px.count < px.width) {
-      // A whole vector would reach behind the source: this tile gets a panel, read tap by tap as its neighbours are,
-      // so that the order of a sum does not depend on where the tiles end.
-      pack_tile(g, b, pixels.block, px, pixels.base, pixels.channels, s, s.panel);
-      base = s.panel;
-      taps = pixels.taps;
-      k_step = px.width * taps;
-      int64_t* const panel_tap = s.tap_step + taps;
-      for (int64_t i = 0; i < taps; ++i) panel_tap[i] = i * px.width;
-      tap = panel_tap;
     } else {
       const int64_t cols = pixels.block.cols();
       base = pixels.base + b.stage.row_offset(g, pixels.block, pixels.block.h0 + px.first / cols) + px.first % cols;
       tap = pixels.tap;
       taps = pixels.taps;
       k_step = pixels.channel;
+      const int64_t end = base - src_ + pixels.last_tap + (pixels.channels - 1) * pixels.channel + px.width;
+      if (b.stage.in_place && !b.channels_on_vector && end > src_elements_) {
+        // A whole vector would reach behind the source: this tile gets a panel, read tap by tap as its neighbours are,
+        // so that the order of a sum does not depend on where the tiles end. All tiles of weights meet the same panel.
+        if (pixels.tail != px.first) pack_tile(g, b, pixels.block, px, pixels.base, pixels.channels, s, s.panel);
+        pixels.tail = px.first;
+        base = s.panel;
+        k_step = px.width * taps;
+        int64_t* const panel_tap = s.tap_step + taps;
+        for (int64_t i = 0; i < taps; ++i) panel_tap[i] = i * px.width;
+        tap = panel_tap;
+      }
     }
     // Without panels: a segment per tap, channels along it; the weight panel is read in the same order.
     const int64_t w_step = tile.width * (tap ? taps : 1);
@@ -314,6 +323,7 @@ class GatherRun {
   const GemmKernel<T>& gemm_;
   const PackKernel<T>& pack_;
   const T *weights_, *packed_, *src_, *bias_ = nullptr;
+  int64_t src_elements_;
   T* dst_;
   std::vector<Scratch<T>> scratch_;
   std::vector<int64_t> last_block_;
