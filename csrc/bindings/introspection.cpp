@@ -4,6 +4,7 @@
 #include <map>
 
 #include "../core/error.h"
+#include "../cpu/kernels/kernels.h"
 #include "../cpu/machine.h"
 #include "../cpu/parallel.h"
 #include "../cpu/plan.h"
@@ -56,6 +57,15 @@ std::map<std::string, double> algorithm_errors() {
   return errors;
 }
 
+// Multiply-adds done by one thread in this many rounds of the peak kernel: the roof that benchmarks measure beside.
+int64_t multiply_add_rounds(int64_t rounds) {
+  const PeakKernel& kernel = kernels_for(this_machine().isa).peak;
+  const py::gil_scoped_release released;
+  volatile float sum = kernel.run(rounds);
+  (void)sum;
+  return rounds * kernel.per_round;
+}
+
 }  // namespace
 
 void register_introspection(py::module_& m) {
@@ -64,6 +74,7 @@ void register_introspection(py::module_& m) {
   m.def("algorithm_errors", &algorithm_errors);
   m.def("get_num_threads", &get_num_threads);
   m.def("set_num_threads", &checked_set_num_threads, py::arg("threads"));
+  m.def("multiply_add_rounds", &multiply_add_rounds, py::arg("rounds"));
   m.def("hold_isa", &hold_isa, py::arg("isa_name"));
   m.def("hold_serial_cycles", &hold_serial_cycles, py::arg("cycles"));
 }

@@ -7,6 +7,7 @@
 #include "dot/dot.h"
 #include "gemm/gemm.h"
 #include "pack/pack.h"
+#include "peak/peak.h"
 #include "pool/pool.h"
 #include "winograd/winograd.h"
 
@@ -19,6 +20,7 @@ struct Kernels {
   const DepthwiseKernels& depthwise;
   const PoolKernels& pool;
   const WinogradKernels& winograd;
+  const PeakKernel& peak;
 };
 
 const Kernels& kernels_for(Isa isa);
