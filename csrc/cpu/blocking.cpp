@@ -40,6 +40,8 @@ void choose_block(GatherBlocking& b, const Gather& g, const Machine& m, int64_t 
   const int64_t depth = k_channels * std::max<int64_t>(1, b.panels ? g.taps() : 1);
   const int64_t room = std::max<int64_t>(16, m.l2_bytes / 2 / element_bytes / depth);
   const int64_t lanes = m.lanes(element_bytes), width = 2 * lanes;
+  // A block that fills much of L2 leaves none to the weights and results that pass by: halves are faster there.
+  if (2 * g.h().dst * g.w().dst > room) blocks_wanted = std::max<int64_t>(2, blocks_wanted);
   if (g.w().dst > room) {  // one row is too much: part of a row, in whole tiles
     b.block_rows = 1;
     b.block_cols = std::min(g.w().dst, std::max(width, room / width * width));
@@ -86,12 +88,18 @@ GatherBlocking block_gather(const ConvProblem& p, const Gather& g, const Machine
   const int64_t passes = whole <= kDepth + kDepth / 2 ? 1 : std::min(g.src_c, ceil_div(whole, kDepth));
   b.k_blocks = {g.src_c, passes};
 
+  // Threads share out the pixels where the source is larger than the weights, else the channels: what is larger is
+  // then read by one of them only.
+  const int64_t source = p.batch * p.groups * g.src_c * g.d().src * g.h().src * g.w().src;
+  const int64_t weights = p.groups * g.src_c * g.dst_c * g.taps();
+  const bool divide_pixels = threads > 1 && source > weights;
+  const int64_t blocks_wanted = divide_pixels ? ceil_div(2 * threads, std::max<int64_t>(1, p.batch) * p.groups) : 1;
+
   double least = 0;
   GatherBlocking best = b;
   for (const bool channels_on_vector : {false, true}) {
     b.channels_on_vector = channels_on_vector;
-    choose_block(b, g, m, bytes, ceil_div(2 * threads, std::max<int64_t>(1, p.batch) * p.groups),
-                 panels || rows_follow(p, g));
+    choose_block(b, g, m, bytes, blocks_wanted, panels || rows_follow(p, g));
     const int64_t tile = channels_on_vector ? 2 * lanes : max_rows;
     b.channel_tiles = {g.dst_c, ceil_div(g.dst_c, tile)};
     const double cycles = gather_cycles(p, g, b, m);
