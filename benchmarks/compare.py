@@ -21,9 +21,14 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Runs in either build, which may be older than the suites: it is given them as plain numbers.
 WORKER = """
-import json, sys, time
+import importlib.machinery, json, os, sys, time
+# An editable install puts a finder of its own before the search path: without this both sides would be the checkout.
+sys.meta_path.insert(0, importlib.machinery.PathFinder)
 import numpy as np
 import fastconv
+site = os.path.realpath(os.environ["PYTHONPATH"])
+if os.path.commonpath([site, os.path.realpath(fastconv.__file__)]) != site:
+    sys.exit(f"fastconv was imported from {fastconv.__file__}, not from the build in {site}")
 rows, threads, seconds, only = json.loads(sys.stdin.read())
 fastconv.set_num_threads(threads)
 rng = np.random.default_rng(0)

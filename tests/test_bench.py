@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -134,12 +136,30 @@ def test_the_command_writes_what_it_was_asked_for(tmp_path: Path, capsys: pytest
     assert files[1].read_bytes().startswith(b"\x89PNG")
 
 
-def test_regret_is_measured_over_every_algorithm(monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = importlib.util.spec_from_file_location("regret", ROOT / "benchmarks" / "regret.py")
+def script(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A module of the folder benchmarks, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
     assert spec is not None and spec.loader is not None
-    regret = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "regret", regret)
-    spec.loader.exec_module(regret)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, name, module)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_compare_times_the_build_and_not_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "fastconv" / "__init__.py"
+    package.parent.mkdir()
+    package.write_text('def set_num_threads(n): print("{\\"build\\": 1}"); raise SystemExit')
+    compare = script("compare", monkeypatch)
+    assert compare.run(tmp_path, "[[], 1, 0, 0]") == {"build": 1}
+    package.unlink()
+    package.parent.rmdir()
+    with pytest.raises(subprocess.CalledProcessError):
+        compare.run(tmp_path, "[[], 1, 0, 0]")
+
+
+def test_regret_is_measured_over_every_algorithm(monkeypatch: pytest.MonkeyPatch) -> None:
+    regret = script("regret", monkeypatch)
     monkeypatch.setattr(
         timing, "interleaved", lambda calls, seconds: {name: 1.0 + (name != "im2col") for name in calls}
     )
