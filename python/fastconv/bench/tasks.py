@@ -45,7 +45,7 @@ def operands(layer: Layer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _exact(layer: Layer) -> np.ndarray:
     x, w, b = (a.astype(np.float64) for a in operands(layer))
-    return _CONVOLVE[layer.axes - 1](x, w, b, **layer.window, algorithm="exact")
+    return _CONVOLVE[layer.axes - 1](x, w, b, **layer.window, algorithm="reference")
 
 
 def _out_size(layer: Layer) -> tuple[int, ...]:
