@@ -1,6 +1,6 @@
 // Convolutions: Python arguments -> ConvSpec -> plan -> run.
 #include "bindings.h"
-#include "window.h"
+#include "run.h"
 
 namespace fastconv::bindings {
 namespace {

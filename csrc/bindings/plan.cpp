@@ -1,7 +1,7 @@
 // Plans, seen from Python: PreparedConv keeps one with its weights, explain_conv tells how one came about.
 #include "../cpu/buffer.h"
 #include "bindings.h"
-#include "window.h"
+#include "run.h"
 
 namespace fastconv::bindings {
 namespace {

@@ -1,16 +1,16 @@
-// What all convolutions are called with, and how it becomes a ConvSpec, a plan and a run.
+// What all convolutions are called with, and how it becomes a ConvSpec; cuda/bindings reads it by the same code.
 #pragma once
 
 #include <pybind11/stl.h>
 
-#include <memory>
-#include <optional>
 #include <string>
 
-#include "../cpu/plan.h"
-#include "arrays.h"
+#include "../core/error.h"
+#include "../core/problem.h"
 
 namespace fastconv::bindings {
+
+namespace py = pybind11;
 
 // The arguments that all convolutions share, in the order in which ops.py passes them.
 struct Window {
@@ -48,19 +48,6 @@ inline ConvSpec spec_from(const Window& window, const char* op, Direction direct
     spec.padding = window.padding.cast<std::vector<std::array<int64_t, 2>>>();
   }
   return spec;
-}
-
-inline std::optional<Argument> optional_argument(const py::object& object, const char* name) {
-  if (object.is_none()) return std::nullopt;
-  return Argument(object, name);
-}
-
-inline void run(const ConvPlan& plan, const ConvOperands& operands) {
-  without_gil([&] { return run_plan(plan, operands, poll_signals); });
-}
-
-inline std::shared_ptr<const ConvPlan> plan_for(const ConvProblem& problem, const std::string& algorithm) {
-  return cached_plan(problem, this_machine(), get_num_threads(), algorithm);
 }
 
 }  // namespace fastconv::bindings
