@@ -24,17 +24,23 @@ inline void check(cudaError_t error, const char* what) {
   if (error != cudaSuccess) throw DeviceError(cat("CUDA: ", what, " failed: ", cudaGetErrorString(error)));
 }
 
-// Without opting in, a block may have this much shared memory on every architecture.
-constexpr size_t kPlainShared = 48 << 10;
-constexpr unsigned kMostBlocksYZ = 65535;  // of a grid's second and third extent
+// Without opting in, a block may have this much shared memory on every architecture; with it, this much on all of 8.0
+// and newer.
+constexpr size_t kPlainShared = 48 << 10, kMostShared = 99 << 10;
+constexpr unsigned kMostBlocksX = 0x7fffffff, kMostBlocksYZ = 65535;  // of a grid's first extent and of the others
+
+// Whether an array can be read and written 16 bytes at a time. Views of a caller's larger array often cannot.
+inline bool aligned_16(const void* array) { return reinterpret_cast<uintptr_t>(array) % 16 == 0; }
 
 template <class... Params, class... Args>
 void launch(const char* name, void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared, const Stream& stream,
             const Args&... args) {
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
-  if (grid.y > kMostBlocksYZ || grid.z > kMostBlocksYZ || block.x * block.y * block.z > 1024)
+  if (grid.x > kMostBlocksX || grid.y > kMostBlocksYZ || grid.z > kMostBlocksYZ || block.x * block.y * block.z > 1024 ||
+      shared > kMostShared)
     throw DeviceError(cat("CUDA: ", name, ": a grid of ", grid.x, " x ", grid.y, " x ", grid.z, " blocks of ",
-                          block.x * block.y * block.z, " threads is beyond the limits of the device"));
+                          block.x * block.y * block.z, " threads with ", shared,
+                          " bytes of shared memory is beyond the limits of the device"));
   std::tuple<Params...> values(args...);
 #ifdef FASTCONV_EMULATED
   (void)stream;

@@ -67,7 +67,8 @@ ConvPlan make_plan(const ConvProblem& problem, const Device& device, Precision p
 // For the packed weights, unless operands.packed has them, and the algorithm's own workspace.
 size_t scratch_bytes(const ConvPlan& plan);
 
-// Queues everything on the stream; the operands are device memory, contiguous in the problem's layout.
+// Queues everything on the stream; the operands are device memory, contiguous in the problem's layout, aligned as their
+// elements are (packed weights and scratch: 16 bytes).
 void run_plan(const ConvPlan& plan, ConvOperands operands, void* scratch, Stream& stream);
 void run_plan(const ConvPlan& plan, ConvOperands operands, Stream& stream);
 

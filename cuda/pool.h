@@ -1,5 +1,6 @@
 // Pooling and flattening on a GPU: the counterpart of csrc/cpu/pool.h. Each function queues launches on the stream and
-// returns; arrays are device memory, contiguous in the problem's layout, 16-byte aligned. No function needs workspace.
+// returns; arrays are device memory, contiguous in the problem's layout, aligned as their elements are. No function
+// needs workspace.
 //
 // `element` is what the arrays hold; the problem's own dtype is not read. Sums are in float32, of float64 in float64.
 #pragma once

@@ -137,11 +137,11 @@ def check(case, direction, result, x, w, y, unit):
 UNITS = {"fp32": 32 * 2.0**-24, "fp32-simt": 32 * 2.0**-24, "tf32": 2.0**-10 * 1.05}
 
 
-def runs():
-    """Which algorithm with which precision and how many multiprocessors (none: large tiles)."""
+def runs(turn):
+    """Which algorithm with which precision and how many multiprocessors: by turns none (large tiles) and many."""
     for name in emulated().algorithms():
         if name == "im2col":
-            yield from ((name, precision, sms) for precision in UNITS for sms in (1000, 0))
+            yield from ((name, precision, (1000, 0)[(turn + i) % 2]) for i, precision in enumerate(UNITS))
         else:
             yield name, "fp32", 4
 
@@ -152,7 +152,7 @@ def runs():
 def test_against_float64(case, direction, layout):
     x, w, y = arrays(case)
     seed, done = 0, 0
-    for name, precision, multiprocessors in runs():
+    for name, precision, multiprocessors in runs(CASES.index(case) + (layout == "NHWC")):
         emulated().configure(seed=seed, lazy_copies=seed % 2 == 1)
         seed += 1
         try:
@@ -311,18 +311,81 @@ def test_under_sanitizers():
     assert done.returncode == 0, done.stderr[-4000:]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="needs pages that exist only where they are touched")
-@pytest.mark.parametrize("algorithm", ["direct", "im2col", "reference"])
-def test_arrays_beyond_31_bits_of_elements(algorithm):
-    """A real array of 3 * 2^30 elements, of which only the pages that a large stride meets ever exist."""
-    height, width, step = 32768, 32767, 4681
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_arrays_that_are_views_of_larger_ones(direction, layout):
+    """Aligned as their elements are and no better: nothing may be read or written 16 bytes at a time."""
+    case = Case("view", 1, 8, 8, (6, 5), (3, 3), padding=SAME)
+    given = arrays(case, whole=True)
+    expected = oracle(case, direction, *given)
+    emulated().configure(views=True)
+    try:
+        for name, dtype in product(emulated().algorithms(), [np.float32, np.float16]):
+            if dtype == np.float16 and name not in ("im2col", "reference"):
+                continue
+            try:
+                result = call(case, direction, *(a.astype(dtype) for a in given), layout, algorithm=name)
+            except NotImplementedError:
+                continue
+            assert np.array_equal(result, expected.astype(dtype)), (name, dtype)
+    finally:
+        emulated().configure()
+
+
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs pages that exist only where they are touched")
+
+
+def sparse(dtype, *shape):
+    """A real array of zeros, of which only the pages that are touched ever exist."""
     no_reserve = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Linux's number; Python has the name since 3.12
-    pages = mmap.mmap(-1, 3 * height * width * 4, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | no_reserve)
-    x = np.frombuffer(pages, np.float32).reshape(1, 3, height, width)
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | no_reserve)
+    return np.frombuffer(pages, dtype).reshape(shape)
+
+
+@LINUX
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize(
+    ("algorithm", "dtype"),
+    [("direct", "f4"), ("im2col", "f4"), ("im2col", "f2"), ("reference", "f4"), ("depthwise", "f4")],
+)
+@pytest.mark.parametrize("direction", ["forward", "weight_gradient"])
+def test_arrays_beyond_31_bits_of_elements(algorithm, dtype, layout, direction):
+    """An array of 3 * 2^30 elements, of which a large stride meets a few."""
+    height, width, step = 32768, 32767, 4681
+    last, groups = layout == "NHWC", 3 if algorithm == "depthwise" else 1
+    x = sparse(dtype, 1, height, width, 3) if last else sparse(dtype, 1, 3, height, width)
     assert x.size > 2**31
-    places = (slice(0, 3), slice(0, height, step), slice(0, width, step))
-    values = np.arange(3 * 8 * 7, dtype=np.float32).reshape(3, 8, 7) + 1
-    x[0][places] = values
-    w = np.array([[1, 2, 3], [3, -2, 1]], np.float32).reshape(2, 3, 1, 1)
-    result = emulated().convolve(direction="forward", x=x, w=w, stride=(step, step), algorithm=algorithm)
-    assert np.array_equal(result[0], np.einsum("kc,chw->khw", w[:, :, 0, 0], values))
+    planes = np.moveaxis(x[0], -1, 0) if last else x[0]
+    values = np.arange(3 * 8 * 7, dtype=np.float64).reshape(3, 8, 7) + 1
+    planes[0:3, 0:height:step, 0:width:step] = values
+    w = np.array([[1, 2, 3], [3, -2, 1], [-1, 2, 0]]) if groups == 1 else np.array([[1], [-2], [3]])
+    asked = {"stride": (step, step), "groups": groups, "layout": layout, "algorithm": algorithm}
+    if direction == "weight_gradient":
+        y = np.zeros((1, 3, 8, 7), dtype)
+        y[0, :, 7, 6] = [1, 2, -1]
+        y = np.ascontiguousarray(np.moveaxis(y, 1, -1)) if last else y
+        try:
+            result = emulated().convolve(direction=direction, x=x, y=y, w=(*w.shape, 1, 1), **asked)
+        except NotImplementedError:
+            return
+        assert np.array_equal(result[:, :, 0, 0], np.outer([1, 2, -1], values[:, 7, 6]))
+        return
+    result = emulated().convolve(direction="forward", x=x, w=w.astype(dtype).reshape(*w.shape, 1, 1), **asked)
+    result = np.moveaxis(result[0], -1, 0) if last else result[0]
+    expected = np.einsum("kc,chw->khw", w, values) if groups == 1 else w[..., None] * values
+    assert np.array_equal(result, expected)
+
+
+@LINUX
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_pools_beyond_31_bits_of_elements(layout):
+    height, width, step = 32768, 32767, 4681
+    last = layout == "NHWC"
+    x = sparse("f4", 1, height, width, 8) if last else sparse("f4", 1, 8, height, width)
+    planes = np.moveaxis(x[0], -1, 0) if last else x[0]
+    values = np.arange(8 * 8 * 7, dtype=np.float32).reshape(8, 8, 7) + 1
+    planes[:, 0:height:step, 0:width:step] = values
+    pooled = emulated().pool(x, kernel=[1, 1], stride=[step, step], layout=layout)
+    pooled = np.moveaxis(pooled[0], -1, 0) if last else pooled[0]
+    assert np.array_equal(pooled, values)

@@ -100,6 +100,21 @@ def test_bfloat16() -> None:
         )
 
 
+@pytest.mark.parametrize("kind", ["max", "avg"])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_arrays_that_are_views_of_larger_ones(dtype: Any, kind: str) -> None:
+    x = integers((1, 4, 6, 8), dtype)
+    expected = emulated().pool(x, kernel=[2, 2], layout="NHWC", kind=kind)
+    gradient = emulated().average_gradient(x.shape, expected, kernel=[2, 2], layout="NHWC")
+    emulated().configure(views=True)
+    try:
+        np.testing.assert_array_equal(emulated().pool(x, kernel=[2, 2], layout="NHWC", kind=kind), expected)
+        got = emulated().average_gradient(x.shape, expected, kernel=[2, 2], layout="NHWC")
+        np.testing.assert_array_equal(got, gradient)
+    finally:
+        emulated().configure()
+
+
 def test_the_first_index_outside_is_found() -> None:
     index = np.zeros((1, 3, 30, 31), np.int64)
     assert emulated().bad_index(index, [1, 3, 2, 2], 2) == -1

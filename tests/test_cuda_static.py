@@ -21,9 +21,8 @@ BUDGETS = json.loads(Path(__file__).with_name("cuda_budgets.json").read_text())
 SOURCES = sorted((ROOT / "cuda").glob("*/*.cu"))
 NVCC, NVDISASM = find_tool("nvcc"), find_tool("nvdisasm")
 
-# CI gets it from its machine, or from these packages, whose folder find_tool knows.
-PACKAGES = "nvidia-cuda-nvcc nvidia-cuda-crt nvidia-nvvm nvidia-cuda-runtime nvidia-cuda-cccl nvidia-cuda-nvdisasm"
-pytestmark = pytest.mark.skipif(NVCC is None, reason=f"needs nvcc: pip install {PACKAGES}")
+# They come with the toolkit, or from the packages of the extra, whose folder find_tool knows.
+pytestmark = pytest.mark.skipif(NVCC is None, reason="needs nvcc: pip install '.[cuda-budgets]'")
 
 
 @cache
@@ -76,7 +75,9 @@ def test_registers_and_spills(source, arch, directory):
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.skipif(NVDISASM is None or shutil.which("c++filt") is None, reason="needs nvdisasm and c++filt")
+@pytest.mark.skipif(
+    NVDISASM is None or shutil.which("c++filt") is None, reason="needs nvdisasm (cuda-budgets) and c++filt"
+)
 @pytest.mark.parametrize("arch", BUDGETS["architectures"])
 @pytest.mark.parametrize("source", SOURCES, ids=[s.stem for s in SOURCES])
 def test_instructions(source, arch, directory):

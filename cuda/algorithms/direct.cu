@@ -45,8 +45,8 @@ __device__ __forceinline__ void store_channels(float* at, const float (&sums)[kC
     if (c < count) store_global(at + c * channel_stride, sums[c]);
 }
 
-__global__ void __launch_bounds__(kThreads)
-    direct(DeviceGather g, const float* src, const float* w, const float* bias, float* dst, Activation activation) {
+__global__ void __launch_bounds__(kThreads) direct(DeviceGather g, const float* src, const float* w, const float* bias,
+                                                   float* dst, Activation activation, bool wide) {
   auto* const staged = reinterpret_cast<float*>(shared_memory());
   const int group = static_cast<int>(blockIdx.z), first_c = static_cast<int>(blockIdx.y) * kChannels;
   const int src_c = static_cast<int>(g.src_c), pixels = static_cast<int>(g.pixels);
@@ -94,7 +94,7 @@ __global__ void __launch_bounds__(kThreads)
     if (c < count) sums[c] = activated(sums[c] + (bias ? load_global(bias + first_dst + c) : 0.0f), activation);
   store_channels(dst + image * g.dst_image + g.dst_base + jd * g.d.dst_stride + jh * g.h.dst_stride +
                      jw * g.w.dst_stride + first_dst * g.dst_channel,
-                 sums, count, g.dst_channel, g.channels_last && g.dst_c % 4 == 0);
+                 sums, count, g.dst_channel, wide);
 }
 
 }  // namespace
@@ -123,6 +123,7 @@ void direct_pack(const ConvPlan&, const void*, void*, Stream&) {}
 void direct_run(const ConvPlan& plan, const ConvOperands& operands, std::byte*, Stream& stream) {
   const ConvProblem& p = plan.problem;
   const bool forward = p.direction == Direction::forward;
+  auto* const dst = static_cast<float*>(forward ? operands.y : operands.x);
   if (!covers_result(plan.gathers)) fill_uncovered(plan, operands, stream);
   for (const Gather& gather : plan.gathers) {
     const DeviceGather g = device_gather(p, gather);
@@ -130,8 +131,8 @@ void direct_run(const ConvPlan& plan, const ConvOperands& operands, std::byte*, 
                     static_cast<unsigned>((g.dst_c + kChannels - 1) / kChannels), static_cast<unsigned>(g.groups));
     launch("direct", direct, grid, kThreads, kDepthChunk * kChannels * sizeof(float), stream, g,
            static_cast<const float*>(forward ? operands.x : operands.y), static_cast<const float*>(operands.w),
-           static_cast<const float*>(operands.bias), static_cast<float*>(forward ? operands.y : operands.x),
-           p.activation);
+           static_cast<const float*>(operands.bias), dst, p.activation,
+           g.channels_last && g.dst_c % 4 == 0 && aligned_16(dst));
   }
 }
 

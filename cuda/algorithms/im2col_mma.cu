@@ -94,7 +94,7 @@ template <class Op, int M, int N>
 void launch_tile(const char* name, const Call<Op>& c) {
   const dim3 grid(static_cast<unsigned>((c.g.batch * c.g.pixels + N - 1) / N),
                   static_cast<unsigned>((c.g.dst_c + M - 1) / M), static_cast<unsigned>(c.g.groups * c.plan.splits));
-  const bool last = c.g.channels_last, vectors = last && c.g.src_c % kChunk<Op> == 0;
+  const bool last = c.g.channels_last, vectors = last && c.g.src_c % kChunk<Op> == 0 && aligned_16(c.src);
   const auto kernel = vectors ? im2col_mma<Op, M, N, true, true>
                       : last  ? im2col_mma<Op, M, N, false, true>
                               : im2col_mma<Op, M, N, false, false>;
@@ -131,8 +131,10 @@ void run_all(const ConvPlan& plan, const ConvOperands& operands, std::byte* work
   const auto* packed = static_cast<const StorageOf<Op>*>(operands.packed);
   for (const Gather& gather : plan.gathers) {
     const DeviceGather g = device_gather(p, gather);
-    const MmaResult<T> result{static_cast<const T*>(operands.bias), static_cast<T*>(forward ? operands.y : operands.x),
-                              plan.splits > 1 ? reinterpret_cast<float*>(workspace) : nullptr, p.activation};
+    auto* const dst = static_cast<T*>(forward ? operands.y : operands.x);
+    const MmaResult<T> result{static_cast<const T*>(operands.bias), dst,
+                              plan.splits > 1 ? reinterpret_cast<float*>(workspace) : nullptr, p.activation,
+                              g.channels_last && g.dst_c % kChunk<Op> == 0 && aligned_16(dst)};
     run_phase<Op>(
         {plan, g, static_cast<const StorageOf<Op>*>(forward ? operands.x : operands.y), packed, result, stream});
     packed += packed_elements(plan, gather);

@@ -106,10 +106,11 @@ void fill_uncovered(const ConvPlan& plan, const ConvOperands& operands, Stream& 
 Support fits_32_bits(const ConvProblem& p) {
   const int64_t most = (int64_t{1} << 30) - 1;
   for (const Axis& a : p.axes)
-    if (a.in > most || a.out > most || a.window() > most || a.stride > most || a.pad_lo > most || a.pad_hi > most)
-      return {"an extent of the window or the image is beyond 2^30"};
+    if (a.in + a.pad_lo + a.pad_hi > most || a.out > most || a.window() > most || a.stride > most)
+      return {"an extent of the window or the padded image is beyond 2^30"};
   if (std::max(p.batch, int64_t{1}) * std::max(p.in_pixels(), p.out_pixels()) > most)
     return {"batch times pixels is beyond 2^30"};
+  if (p.taps() * std::max(p.in_c_group(), p.out_c_group()) > most) return {"a sum has 2^30 terms or more"};
   if (p.groups > kMostBlocksYZ || std::max(p.in_c, p.out_c) > most) return {"more than 65535 groups"};
   return {};
 }

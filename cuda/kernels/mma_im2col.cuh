@@ -9,7 +9,7 @@
 // thread reads one pixel's channels into registers before a multiplication and writes
 // them to shared memory after it; lanes are neighbouring pixels.
 // Shared memory: the stages, used again for 32 rows of c at a time; then a table of the tile's pixels.
-// Preconditions: fits_32_bits(problem); packed is 16-byte aligned, with kVectors src too.
+// Preconditions: fits_32_bits(problem); packed is 16-byte aligned, with VectorSource src too, with result.wide dst.
 #pragma once
 
 #include "mma_tile.cuh"
@@ -101,13 +101,13 @@ template <class Op, int M>
 __device__ __forceinline__ void fetch_weights(const StepWalk<kStep<Op>>& walk, const DeviceGather& g,
                                               const StorageOf<Op>* packed, int row_elements, int rows_left,
                                               StorageOf<Op>* a) {
-  const int tap_rows = walk.tap(g) * static_cast<int>(g.dst_c);
+  const int64_t tap_rows = int64_t{walk.tap(g)} * g.dst_c;
 #pragma unroll
   for (int i = 0; i < M * kMmaChunks / kMmaThreads; ++i) {
     const int item = static_cast<int>(threadIdx.x) + i * kMmaThreads, m = item / kMmaChunks, chunk = item % kMmaChunks,
               channel = walk.channel + chunk * kChunk<Op>;
     const bool valid = m < rows_left && channel < row_elements;
-    const int64_t offset = valid ? int64_t{tap_rows + m} * row_elements + channel : 0;
+    const int64_t offset = valid ? (tap_rows + m) * row_elements + channel : 0;
     ptx::copy_async<16>(a + chunk_place<Op>(m, chunk), packed + offset, valid);
   }
 }
@@ -119,6 +119,7 @@ struct MmaResult {
   T* dst;
   float* partial;  // of this split, laid out like dst; or null
   Activation activation;
+  bool wide;  // channels are last and whole 16 bytes, and dst is aligned to them
 };
 
 template <class T>
@@ -134,7 +135,7 @@ __device__ __forceinline__ void store_slab(const DeviceGather& g, const MmaResul
   constexpr int kSlab = MmaShared<half16, 64, N>::kSlab, kStride = MmaShared<half16, 64, N>::kStrideC;
   constexpr int kWide = 16 / static_cast<int>(sizeof(T));
   const int dst_c = static_cast<int>(g.dst_c);
-  if (kChannelsLast && dst_c % kWide == 0 && !r.partial) {
+  if (kChannelsLast && r.wide && !r.partial) {
     for (int at = static_cast<int>(threadIdx.x); at < kSlab / kWide * N; at += kMmaThreads) {
       const int row = at % (kSlab / kWide) * kWide, n = at / (kSlab / kWide);
       if (first + row >= dst_c || table[n].dst < 0) continue;

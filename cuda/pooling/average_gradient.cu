@@ -76,7 +76,7 @@ void run_average_gradient(const PoolProblem& problem, Element element, const voi
     constexpr int kWide = 16 / static_cast<int>(sizeof(T));
     if (problem.layout == Layout::nchw)
       launch_gradient<T, 1, false>(p, grad_y, grad_x, stream);
-    else if (p.channels % kWide == 0)
+    else if (p.channels % kWide == 0 && aligned_16(grad_x) && aligned_16(grad_y))
       launch_gradient<T, kWide, true>(p, grad_y, grad_x, stream);
     else
       launch_gradient<T, 1, true>(p, grad_y, grad_x, stream);

@@ -1,8 +1,7 @@
 // Values placed in planes by their flat index, and taken from there.
 //
 // place, NCHW   a warp per plane takes 32 values at a time, in order. Lanes with one target (__match_any_sync) are
-// summed
-//               in the order of the lanes and the first of them writes; for unpooling the last writes.
+//               summed in the order of the lanes and the first of them writes; for unpooling the last writes.
 // place, NHWC   a thread per channel walks its values in order: lanes are neighbouring channels.
 // So a target has one writer at a time and its sum one order: no atomics. Targets are zeroed before.
 // Sums of 16-bit values are rounded each time that the target is written.
@@ -14,6 +13,7 @@ namespace {
 
 constexpr int kWarps = 4, kThreads = 32 * kWarps;
 constexpr uint32_t kAll = 0xffffffffu;
+constexpr int64_t kMostStrided = 1 << 20;  // blocks of kernels that walk on over what is left
 
 template <class T>
 __device__ __forceinline__ void add_to(T* target, Wide<T> value) {
@@ -93,23 +93,16 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// One block; a thread keeps the first of its own share, thread 0 the first of those.
-__global__ void __launch_bounds__(1024) first_outside(const int64_t* index, int64_t* bad, int64_t all, int64_t size) {
-  auto* const found = reinterpret_cast<int64_t*>(shared_memory());
-  const int thread = static_cast<int>(threadIdx.x);
-  int64_t own = -1;
-  for (int64_t at = thread; at < all && own < 0; at += 1024) {
+// A thread keeps the first of its own share; the least of them stays in *bad, whatever the order: it starts as all
+// ones.
+__global__ void __launch_bounds__(kThreads)
+    first_outside(const int64_t* index, unsigned long long* bad, int64_t all, int64_t size) {
+  for (int64_t at = int64_t{blockIdx.x} * kThreads + threadIdx.x; at < all; at += int64_t{gridDim.x} * kThreads) {
     const int64_t place = load_global(index + at);
-    if (place < 0 || place >= size) own = at;
+    if (place >= 0 && place < size) continue;
+    atomicMin(bad, static_cast<unsigned long long>(at));
+    return;
   }
-  store_shared(found + thread, own);
-  for (int half = 512; half > 0; half /= 2) {
-    __syncthreads();
-    if (thread >= half) continue;
-    const int64_t a = load_shared(found + thread), b = load_shared(found + thread + half);
-    store_shared(found + thread, a < 0 || (b >= 0 && b < a) ? b : a);
-  }
-  if (thread == 0) store_global(bad, load_shared(found));
 }
 
 unsigned blocks_of(int64_t items, int per_block, const char* what) {
@@ -134,8 +127,10 @@ void place(const PlaceProblem& p, const int64_t* index, const void* values, void
 }  // namespace
 
 void find_bad_index(const PlaceProblem& p, const int64_t* index, int64_t* bad, Stream& stream) {
-  launch("first_outside", first_outside, 1, 1024, 1024 * sizeof(int64_t), stream, index, bad,
-         p.batch * p.channels * p.values, p.targets);
+  check(cudaMemsetAsync(bad, 0xff, sizeof *bad, stream.handle), "preparing the check of indices");
+  const int64_t all = p.batch * p.channels * p.values;
+  launch("first_outside", first_outside, static_cast<unsigned>(std::min((all + kThreads - 1) / kThreads, kMostStrided)),
+         kThreads, 0, stream, index, reinterpret_cast<unsigned long long*>(bad), all, p.targets);
 }
 
 void run_place(const PlaceProblem& p, Element element, const int64_t* index, const void* values, void* targets,
@@ -151,7 +146,7 @@ void run_place(const PlaceProblem& p, Element element, const int64_t* index, con
 void run_take(const PlaceProblem& p, Element element, const int64_t* index, const void* targets, void* values,
               Stream& stream) {
   const int64_t all = p.batch * p.channels * p.values;
-  const auto grid = static_cast<unsigned>(std::min((all + kThreads - 1) / kThreads, int64_t{1} << 20));
+  const auto grid = static_cast<unsigned>(std::min((all + kThreads - 1) / kThreads, kMostStrided));
   visit_element(element, [&](auto zero) {
     using T = decltype(zero);
     launch("take_values", take_values<T>, grid, kThreads, 0, stream, index, static_cast<const T*>(targets),

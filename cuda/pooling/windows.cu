@@ -126,7 +126,8 @@ template <class T, bool average, bool kIndices>
 void launch_layout(const DevicePool& p, Layout layout, const void* x, void* y, int64_t* index, Stream& stream) {
   constexpr int kWide = 16 / static_cast<int>(sizeof(T));
   if (layout == Layout::nchw) return launch_windows<T, 1, average, kIndices, false>(p, x, y, index, stream);
-  if (p.channels % kWide == 0) return launch_windows<T, kWide, average, kIndices, true>(p, x, y, index, stream);
+  if (p.channels % kWide == 0 && aligned_16(x) && aligned_16(y))
+    return launch_windows<T, kWide, average, kIndices, true>(p, x, y, index, stream);
   launch_windows<T, 1, average, kIndices, true>(p, x, y, index, stream);
 }
 

@@ -1,6 +1,6 @@
 """Compiles the CUDA kernels as plain C++ with the emulator into one Python module, ``emulated_cuda``.
 
-Objects are kept under build/cuda_emulator and compiled again when a source or header is newer.
+Objects are kept under build/cuda_emulator and compiled again when a source, or a header that it includes, is newer.
 """
 
 from __future__ import annotations
@@ -34,21 +34,29 @@ def build(sanitize: bool = False) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     flags = [*FLAGS, *(SANITIZE if sanitize else []), "-DFASTCONV_EMULATED", f"-I{HERE}"]
     flags += [f"-isystem{pybind11.get_include()}", f"-isystem{sysconfig.get_path('include')}"]
-    headers = [*HERE.glob("*.h"), *ROOT.glob("csrc/core/*.h"), *ROOT.glob("cuda/**/*.h"), *ROOT.glob("cuda/**/*.cuh")]
-    newest = max(path.stat().st_mtime for path in [*headers, Path(__file__)])
     objects, commands = [], []
     for source in sources():
         target = directory / f"{source.parent.name}_{source.name}.o"
         objects.append(target)
-        if target.exists() and target.stat().st_mtime > max(newest, source.stat().st_mtime):
+        if _up_to_date(target):
             continue
-        commands.append([compiler, *flags, "-x", "c++", "-c", str(source), "-o", str(target)])
+        commands.append([compiler, *flags, "-MMD", "-x", "c++", "-c", str(source), "-o", str(target)])
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(_run, commands))
     module = directory / f"emulated_cuda{sysconfig.get_config_var('EXT_SUFFIX')}"
     if commands or not module.exists():
         _run([compiler, "-shared", *(SANITIZE if sanitize else []), *map(str, objects), "-o", str(module)])
     return module
+
+
+def _up_to_date(target: Path) -> bool:
+    """Whether an object is newer than all that the compiler read for it, and than this file with its flags."""
+    listed = target.with_suffix(".d")
+    if not target.exists() or not listed.exists():
+        return False
+    read = [Path(name) for name in listed.read_text().replace("\\\n", " ").split()[1:]]
+    built = target.stat().st_mtime
+    return all(path.exists() and path.stat().st_mtime < built for path in [*read, Path(__file__)])
 
 
 def _run(command: list[str]) -> None:

@@ -26,7 +26,7 @@ struct Record {
 
 std::vector<Record> records;
 std::map<std::tuple<int, Access, const char*, int>, int> turns;  // how often a thread passed a line
-std::string launch_name;
+Counters* launched = nullptr;                                    // of the launch under way
 
 struct Passes {
   int64_t phases = 0, wavefronts = 0;
@@ -83,10 +83,10 @@ std::map<std::string, Counters>& counters() {
   return all;
 }
 
-Counters& running() { return counters()[launch_name]; }
+Counters& running() { return *launched; }
 
 void begin_launch(const char* name) {
-  launch_name = name;
+  launched = &counters()[name];
   records.clear();
   turns.clear();
 }

@@ -133,6 +133,12 @@ T atomicAdd(T* at, T value) {
   return before;
 }
 template <class T>
+T atomicMin(T* at, T value) {
+  const T before = *at;
+  if (value < before) *at = value;
+  return before;
+}
+template <class T>
 T atomicMax(T* at, T value) {
   const T before = *at;
   if (value > before) *at = value;

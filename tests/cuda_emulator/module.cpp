@@ -46,10 +46,11 @@ py::array convolve(const std::string& direction, const py::object& x, const py::
     }
   }
   const void* bias_data = nullptr;
+  py::array given_bias;
   if (!bias.is_none()) {
-    const auto array = py::reinterpret_borrow<py::array>(bias);
-    spec.bias_shape = shape_of(array);
-    bias_data = array.data();
+    given_bias = on_device(py::reinterpret_borrow<py::array>(bias));
+    spec.bias_shape = shape_of(given_bias);
+    bias_data = given_bias.data();
   }
   const auto problem = fastconv::ConvProblem::make(spec);
   fastconv::cuda::Device device = fastconv::cuda::this_device();
@@ -108,11 +109,13 @@ PYBIND11_MODULE(emulated_cuda, m) {
   });
   m.def(
       "configure",
-      [](uint64_t seed, bool lazy_copies, bool counting) {
+      [](uint64_t seed, bool lazy_copies, bool counting, bool views_) {
         emulator::options() = {seed, lazy_copies, counting};
+        views() = views_;
         emulator::counters().clear();
       },
-      py::kw_only(), py::arg("seed") = 0, py::arg("lazy_copies") = false, py::arg("counting") = false);
+      py::kw_only(), py::arg("seed") = 0, py::arg("lazy_copies") = false, py::arg("counting") = false,
+      py::arg("views") = false);
   bind_pooling(m);
   m.def("counts", &counts);
   m.def("run_trial", &run_trial);

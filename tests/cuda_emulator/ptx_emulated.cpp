@@ -1,4 +1,5 @@
 #include "ptx_emulated.h"
+#pragma GCC optimize("O3")  // tests spend much of their time here
 
 #include <cmath>
 #include <cstring>
@@ -17,8 +18,9 @@ struct Fragments {
 
 float toward_zero(double exact) {
   const float near = static_cast<float>(exact);
-  if (std::isinf(near) || std::isnan(near) || std::fabs(static_cast<double>(near)) <= std::fabs(exact)) return near;
-  return std::nextafterf(near, 0.0f);
+  if (std::isinf(near) || std::isnan(near)) return near;
+  const bool beyond = std::fabs(static_cast<double>(near)) > std::fabs(exact);
+  return fastconv::cuda::float_of(fastconv::cuda::bits_of(near) - beyond);  // one step toward zero
 }
 
 double half_value(uint32_t pair, int which) {
@@ -39,9 +41,13 @@ void multiply(const double (&a)[16][depth], const double (&b)[depth][8], const v
   for (int lane = 0; lane < 32; ++lane)
     for (int i = 0; i < 4; ++i)
       sums[row_of(lane, i)][column_of(lane, i)] = static_cast<const Fragments*>(in[lane])->c[i];
-  for (int row = 0; row < 16; ++row)
+  for (int row = 0; row < 16; ++row) {
+    double sum[8];
+    std::memcpy(sum, sums[row], sizeof sum);
     for (int k = 0; k < depth; ++k)
-      for (int column = 0; column < 8; ++column) sums[row][column] += a[row][k] * b[k][column];
+      for (int column = 0; column < 8; ++column) sum[column] += a[row][k] * b[k][column];
+    std::memcpy(sums[row], sum, sizeof sum);
+  }
   for (int lane = 0; lane < 32; ++lane)
     for (int i = 0; i < 4; ++i)
       static_cast<float*>(out[lane])[i] = toward_zero(sums[row_of(lane, i)][column_of(lane, i)]);
