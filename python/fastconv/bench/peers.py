@@ -6,10 +6,13 @@ once and ``result()`` gives NCHW float32. It raises :class:`CannotDo` for what t
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
+import os
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -139,37 +142,40 @@ def _ncnn(layer: Layer, x: np.ndarray, w: np.ndarray, b: np.ndarray, threads: in
     return call, lambda: np.array(call())[None]
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Send what C++ writes to standard output to nowhere: MNN's converter reports each step there."""
+    sys.stdout.flush()
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
+
+
 def _mnn(layer: Layer, x: np.ndarray, w: np.ndarray, b: np.ndarray, threads: int) -> Prepared:
-    import MNN
+    # The converter's extension itself: MNN.tools.mnnconvert around it installs a telemetry package when imported. It
+    # makes the filters part of the operator; a convolution written by MNN.expr keeps them as inputs, and is then run
+    # without Winograd.
+    import _tools  # part of the package MNN
     import MNN.expr as F
+    import MNN.nn
 
     if layer.axes != 2:
-        raise CannotDo("MNN's expressions have a convolution of two axes")
+        raise CannotDo("MNN's models of one and three axes are not wired up here")
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        source, target = str(Path(folder) / "conv.onnx"), str(Path(folder) / "conv.mnn")
+        Path(source).write_bytes(onnx_model(layer, w, b))
+        _tools.mnnconvert(["mnnconvert", "-f", "ONNX", "--modelFile", source, "--MNNModel", target, "--bizCode", "x"])
+        runtime = MNN.nn.create_runtime_manager(({"numThread": threads, "backend": "CPU"},))
+        net = MNN.nn.load_module_from_file(target, ["x"], ["y"], runtime_manager=runtime)
     image = F.placeholder(list(layer.x_shape), F.NCHW, F.float)
-    image.name = "x"
-    weight = F.const(w.ravel().tolist(), list(w.shape), F.NCHW, F.float)
-    bias = F.const(b.tolist(), [layer.out_c], F.NCHW, F.float)
-    y = F.conv2d(F.convert(image, F.NC4HW4), weight, bias, list(layer.stride)[::-1], list(layer.padding)[::-1],
-                 list(layer.dilation)[::-1], layer.groups, F.CAFFE)  # fmt: skip
-    y = F.convert(y, F.NCHW)
-    y.name = "y"
-    with tempfile.TemporaryDirectory() as folder:
-        path = str(Path(folder) / "conv.mnn")
-        F.save([y], path)
-        interpreter = MNN.Interpreter(path)
-    session = interpreter.createSession({"numThread": threads, "backend": "CPU"})
-    source = interpreter.getSessionInput(session)
-    source.copyFrom(MNN.Tensor(layer.x_shape, MNN.Halide_Type_Float, x, MNN.Tensor_DimensionType_Caffe))
+    image.write(x)
 
-    def result() -> np.ndarray:
-        interpreter.runSession(session)
-        got = interpreter.getSessionOutput(session)
-        host = MNN.Tensor(got.getShape(), MNN.Halide_Type_Float,
-                          np.zeros(got.getShape(), np.float32), MNN.Tensor_DimensionType_Caffe)  # fmt: skip
-        got.copyToHostTensor(host)
-        return np.array(host.getData(), np.float32).reshape(got.getShape())
-
-    return (lambda: interpreter.runSession(session)), result
+    return (lambda: net.forward(image)), lambda: np.array(net.forward(image).read(), np.float32)
 
 
 PEERS: dict[str, Peer] = {
@@ -186,7 +192,7 @@ _NEEDS = {
     "onnxruntime": ("onnxruntime", "onnx"),
     "openvino": ("openvino", "onnx"),
     "ncnn": ("ncnn",),
-    "MNN": ("MNN",),
+    "MNN": ("MNN", "onnx"),
 }
 
 

@@ -26,7 +26,10 @@ PEER_ERROR, OUR_ERROR = 1e-4, 3e-5
 
 @dataclass
 class Row:
-    """One thing timed: seconds and errors by contender; `work` is operations, bytes or images, as `unit` says."""
+    """One thing timed: seconds and errors by contender; `work` is operations, bytes or images, as `unit` says.
+
+    `traffic` is the bytes of operands and result, each once, where `work` is operations; else 0.
+    """
 
     name: str
     unit: str
@@ -34,6 +37,7 @@ class Row:
     seconds: dict[str, float]
     errors: dict[str, float] = field(default_factory=dict)
     algorithm: str = ""
+    traffic: float = 0.0
 
     @property
     def peers(self) -> dict[str, float]:

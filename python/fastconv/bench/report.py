@@ -76,25 +76,39 @@ def summary(run: Run) -> str:
 
 
 def plot(run: Run, path: str) -> None:
-    """Draw the speed-up over the best peer as bars and, where rows have operations, our share of the peak."""
+    """Draw the speed-up over the best peer as bars and, where rows have operations, all contenders under the roofline.
+
+    The roofline is that of S. Williams, A. Waterman, D. Patterson, Roofline, CACM 52(4), 2009: the lesser of the
+    multiply-add peak and of the copy's bandwidth times operations per byte, bytes being those of operands and result.
+    """
     from matplotlib.figure import Figure
 
     rows = run.rows[::-1]
-    roofline = all(row.unit == "GFLOP/s" for row in rows)
-    figure = Figure(figsize=(13 if roofline else 8, 1.5 + 0.27 * len(rows)), layout="constrained")
-    axes: Any = figure.subplots(1, 2 if roofline else 1, squeeze=False, sharey=True)[0]
+    roofline = all(row.traffic for row in rows)
+    figure = Figure(figsize=(15 if roofline else 8, max(4.0, 1.5 + 0.27 * len(rows))), layout="constrained")
+    axes: Any = figure.subplots(1, 2 if roofline else 1, squeeze=False)[0]
     ratios = [row.ratio or 0.0 for row in rows]
     colours = ["tab:blue" if ratio >= 1 else "tab:red" for ratio in ratios]
     axes[0].barh([row.name for row in rows], ratios, color=colours)
     axes[0].axvline(1, color="black", linewidth=1)
+    axes[0].margins(y=0.01)
     axes[0].set_xlabel("time of the best peer ÷ ours")
     axes[0].set_title(f"{run.suite}, {run.threads} thread{'s' * (run.threads > 1)}")
     if roofline:
-        peak = run.place["peak_gflops"]
-        for name, marker in zip(contenders(run), "os^vDP*", strict=False):
-            places = [(row.rate(name) / 1e9 / peak, i) for i, row in enumerate(rows) if name in row.seconds]
-            axes[1].plot([p[0] for p in places], [p[1] for p in places], marker, label=name, alpha=0.8)
-        axes[1].axvline(1, color="black", linewidth=1)
-        axes[1].set_xlabel(f"share of the multiply-add peak, {peak:.0f} GFLOP/s")
-        axes[1].legend(fontsize="small")
+        _draw_roofline(axes[1], run)
     figure.savefig(path, dpi=120)
+
+
+def _draw_roofline(axes: Any, run: Run) -> None:
+    peak, bandwidth = run.place["peak_gflops"], run.place["copy_gb_per_s"]
+    for name, marker in zip(contenders(run), "os^vDP*", strict=False):
+        rows = [row for row in run.rows if name in row.seconds]
+        intensities = [row.work / row.traffic for row in rows]
+        axes.plot(intensities, [row.rate(name) / 1e9 for row in rows], marker, label=name, alpha=0.7)
+    reached = [row.work / row.traffic for row in run.rows]
+    places = sorted([min(reached) / 1.5, peak / bandwidth, max(reached) * 1.5])
+    axes.plot(places, [min(peak, bandwidth * place) for place in places], color="black", linewidth=1)
+    axes.set(xscale="log", yscale="log", ylabel="GFLOP/s of the direct sum")
+    axes.set_xlabel("operations of the direct sum per byte of operands and result")
+    axes.set_title(f"roofs: {peak:.0f} GFLOP/s on registers, {bandwidth:.0f} GB/s of a copy in memory")
+    axes.legend(fontsize="small")

@@ -89,7 +89,7 @@ def _measure(job: tasks.Job, seconds: float, threads: int) -> Row:
         largest = max(float(np.abs(want).max()), float(np.finfo(np.float32).tiny))
         errors = {name: _error(result(), want, largest) for name, (_, result) in contenders.items()}
     times = interleaved({name: call for name, (call, _) in contenders.items()}, seconds)
-    return Row(job.name, job.unit, job.work, times, errors, job.algorithm())
+    return Row(job.name, job.unit, job.work, times, errors, job.algorithm(), job.traffic)
 
 
 def _error(got: np.ndarray, want: np.ndarray, largest: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +23,10 @@ PLAN = (fastconv.plan_conv1d, fastconv.plan_conv2d, fastconv.plan_conv3d)
 
 @dataclass
 class Job:
-    """A row to be measured; `reference` is float64's answer, None where there is none to compare with."""
+    """A row to be measured; `reference` is float64's answer, None where there is none to compare with.
+
+    `traffic` is the bytes of the operands and the result, each once, where `work` is operations.
+    """
 
     name: str
     unit: str
@@ -30,6 +34,7 @@ class Job:
     prepare: Callable[[], Contenders]
     reference: Callable[[], np.ndarray] | None
     algorithm: Callable[[], str] = str
+    traffic: float = 0.0
 
 
 def numbers(name: str, *shape: int) -> np.ndarray:
@@ -51,6 +56,11 @@ def _exact(layer: Layer) -> np.ndarray:
 def _out_size(layer: Layer) -> tuple[int, ...]:
     w = np.empty(layer.w_shape, np.float32)
     return tuple(PLAN[layer.axes - 1](layer.x_shape, w, **layer.window).output_shape[2:])
+
+
+def _traffic(layer: Layer) -> float:
+    sizes = (layer.x_shape, layer.w_shape, (layer.batch, layer.out_c, *_out_size(layer)))
+    return float(sum(math.prod(size) for size in sizes) * np.dtype(np.float32).itemsize)
 
 
 def convolution(layer: Layer, names: list[str], threads: int, layout: str) -> Job:
@@ -79,7 +89,7 @@ def convolution(layer: Layer, names: list[str], threads: int, layout: str) -> Jo
         return contenders
 
     work = layer.flops(_out_size(layer))
-    return Job(layer.name, "GFLOP/s", work, prepare, lambda: _exact(layer), lambda: chosen[0])
+    return Job(layer.name, "GFLOP/s", work, prepare, lambda: _exact(layer), lambda: chosen[0], _traffic(layer))
 
 
 def plain(layer: Layer, names: list[str], threads: int) -> Job:
@@ -93,7 +103,8 @@ def plain(layer: Layer, names: list[str], threads: int) -> Job:
             contenders[name] = others.PEERS[name](layer, x, w, b, threads)
         return contenders
 
-    return Job(layer.name, "GFLOP/s", layer.flops(_out_size(layer)), prepare, lambda: _exact(layer))
+    work = layer.flops(_out_size(layer))
+    return Job(layer.name, "GFLOP/s", work, prepare, lambda: _exact(layer), traffic=_traffic(layer))
 
 
 def _pool_onnx(pooling: Pooling, x: np.ndarray, threads: int) -> tuple[Any, Any]:
@@ -187,7 +198,8 @@ def gradient(layer: Layer, which: str, names: list[str], threads: int) -> Job:
             contenders[name] = _torch_gradient(layer, which, x, w, g, threads, "last" in name)
         return contenders
 
-    return Job(f"{layer.name}, {which} gradient", "GFLOP/s", layer.flops(out_size), prepare, lambda: ours(np.float64))
+    name, work = f"{layer.name}, {which} gradient", layer.flops(out_size)
+    return Job(name, "GFLOP/s", work, prepare, lambda: ours(np.float64), traffic=_traffic(layer))
 
 
 def _gradient_call(layer: Layer, which: str, x: np.ndarray, w: np.ndarray, g: np.ndarray) -> Callable[[], np.ndarray]:
