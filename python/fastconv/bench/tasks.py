@@ -112,7 +112,7 @@ def _pool_onnx(pooling: Pooling, x: np.ndarray, threads: int) -> tuple[Any, Any]
     from onnx import TensorProto, helper
 
     kind = "MaxPool" if pooling.kind == "max" else "AveragePool"
-    more = {} if pooling.kind == "max" else {"count_include_pad": 1}
+    more: dict[str, Any] = {} if pooling.kind == "max" else {"count_include_pad": 1}
     outputs = ["y", "i"] if pooling.return_indices else ["y"]
     node = helper.make_node(kind, ["x"], outputs, kernel_shape=[pooling.kernel] * 2, strides=[pooling.stride] * 2,
                             pads=[pooling.padding] * 4, ceil_mode=int(pooling.ceil_mode), **more)  # fmt: skip
