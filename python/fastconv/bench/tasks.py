@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import zlib
 from collections.abc import Callable
@@ -49,7 +50,15 @@ def operands(layer: Layer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _exact(layer: Layer) -> np.ndarray:
+    """Float64's answer, by code that shares nothing with what is timed: PyTorch's where it is, else the plain loops'."""
     x, w, b = (a.astype(np.float64) for a in operands(layer))
+    if importlib.util.find_spec("torch"):
+        import torch
+
+        convolve = (torch.conv1d, torch.conv2d, torch.conv3d)[layer.axes - 1]
+        window = (layer.stride, layer.padding, layer.dilation, layer.groups)
+        answer: np.ndarray = convolve(*(torch.from_numpy(a) for a in (x, w, b)), *window).numpy()
+        return answer
     return _CONVOLVE[layer.axes - 1](x, w, b, **layer.window, algorithm="reference")
 
 
