@@ -50,7 +50,7 @@ def operands(layer: Layer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _exact(layer: Layer) -> np.ndarray:
-    """Float64's answer, by code that shares nothing with what is timed: PyTorch's where it is, else the plain loops'."""
+    """Float64's answer by code that shares nothing with what is timed: PyTorch where it is, else the plain loops."""
     x, w, b = (a.astype(np.float64) for a in operands(layer))
     if importlib.util.find_spec("torch"):
         import torch
