@@ -23,6 +23,14 @@ Device this_device() {
 
 namespace {
 
+// What the epilogues of the kernels here have.
+Support epilogue_support(const ConvProblem& p) {
+  if (p.has_residual) return {"adds no residual on CUDA"};
+  if (p.activation != Activation::none && !is_clamp(p.activation))
+    return {cat("activation='", name_of(p.activation), "' is not built for CUDA")};
+  return {};
+}
+
 std::string known_names(std::span<const CudaAlgorithm> rows) {
   std::string names = "'auto', 'exact'";
   for (const CudaAlgorithm& row : rows) names += cat(", '", row.name, "'");
@@ -63,8 +71,9 @@ ConvPlan make_plan(const ConvProblem& problem, const Device& device, Precision p
   for (const CudaAlgorithm& row : rows) {
     if (!by_cost && forced != row.name) continue;
     known = true;
-    const Support support = forced == "exact" && !row.exact ? Support{"algorithm='exact' excludes amplified rounding"}
-                                                            : row.supports(problem, device);
+    Support support = epilogue_support(problem);
+    if (support.ok() && forced == "exact" && !row.exact) support = {"algorithm='exact' excludes amplified rounding"};
+    if (support.ok()) support = row.supports(problem, device);
     if (!support.ok()) {
       reasons += cat("; ", row.name, ": ", support.reason);
       continue;

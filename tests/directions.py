@@ -63,11 +63,12 @@ def terms(case: ConvCase, direction: str) -> int:
 
 @dataclass(frozen=True)
 class Question:
-    """One call with its answer: `expected` and the sum of the absolute values, channels first."""
+    """One call with its answer: `expected`, the same before the activation, and the sum of the absolute values."""
 
     case: ConvCase
     direction: str
     arrays: Arrays
+    linear: np.ndarray
     expected: np.ndarray
     magnitude: np.ndarray
 
@@ -118,13 +119,17 @@ def question(name: str, direction: str, integers: bool) -> Question:
     """The question for a named case; computed once in a test run."""
     case = BY_NAME[name]
     arrays = operands(case, direction, integers)
-    expected = _sums(case, direction, arrays)
+    linear = expected = _sums(case, direction, arrays)
     if direction in ("forward", "transposed"):
-        expected = oracle.activated(expected, case.activation)
+        expected = oracle.activated(linear, case.activation)
     magnitude = _sums(case, direction, {role: np.abs(array) for role, array in arrays.items()})
-    for array in (*arrays.values(), expected, magnitude):
+    for array in (*arrays.values(), linear, expected, magnitude):
         array.flags.writeable = False
-    return Question(case, direction, arrays, expected, magnitude)
+    return Question(case, direction, arrays, linear, expected, magnitude)
+
+
+def with_activation(case: ConvCase, activation: str | None) -> ConvCase:
+    return replace(case, activation=activation)
 
 
 def with_batch(case: ConvCase, batch: int) -> ConvCase:

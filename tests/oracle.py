@@ -32,6 +32,11 @@ def grouped(array: np.ndarray, axis: int, groups: int) -> np.ndarray:
 def activated(y: np.ndarray, activation: str | None) -> np.ndarray:
     if activation is None:
         return y
+    if activation == "silu":
+        with np.errstate(over="ignore"):
+            return y / (1 + np.exp(-y))
+    if activation == "hardswish":
+        return y * np.clip(y + 3, 0, 6) / 6
     return np.clip(y, 0, 6 if activation == "relu6" else None)
 
 

@@ -165,7 +165,11 @@ NUMBERS = [
     refused("f.conv_transpose2d(*xw4, output_padding=-1)", "output_padding=-1", "at least 0"),
     # names
     refused("f.conv2d(*xw4, layout='NCWH')", "layout='NCWH'", "'NCHW' or 'NHWC'"),
-    refused("f.conv2d(*xw4, activation='gelu')", "activation='gelu'", "'relu'"),
+    refused("f.conv2d(*xw4, activation='gelu')", "activation='gelu'", "'relu'", "'hardswish'"),
+    refused("f.conv2d(*xw4, residual=z(1, 4, 8, 8))", "residual has shape (1, 4, 8, 8)", "(1, 4, 6, 6)"),
+    refused("f.conv2d(*xw4, residual=z(4))", "residual has shape (4,)", "(1, 4, 6, 6)"),
+    refused("f.conv2d(*xw4, residual=z(1, 4, 6, 6, dtype='f8'))", "residual has dtype float64", "float32", kind=TYPE),
+    refused("f.conv2d(*xw4, residual='x')", "residual", kind=TYPE),
     refused("f.conv2d(*xw4, algorithm='')", "algorithm=''", "'auto'", "'reference'"),
     # [22] and the one that is only a smoke test
     legal("f.conv2d(*xw4, padding='valid').shape == (1, 4, 6, 6)"),
@@ -270,7 +274,7 @@ def test_row(row: Row, worker: Worker) -> None:
 
 
 FUNCTIONS = {
-    **{f"conv{a}d": ("x", "weight", "bias", "activation", "out") for a in (1, 2, 3)},
+    **{f"conv{a}d": ("x", "weight", "bias", "activation", "residual", "out") for a in (1, 2, 3)},
     **{f"conv_transpose{a}d": ("x", "weight", "bias", "output_padding", "activation", "out") for a in (1, 2, 3)},
     **{f"conv{a}d_input": ("input_size", "weight", "grad_output", "out") for a in (1, 2, 3)},
     **{f"conv{a}d_weight": ("input", "weight_size", "grad_output", "out") for a in (1, 2, 3)},

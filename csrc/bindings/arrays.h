@@ -83,10 +83,12 @@ inline py::dtype numpy_type(DType type) {
   return type == DType::float32 ? py::dtype::of<float>() : py::dtype::of<double>();
 }
 
-// The array a call returns: a fresh one, or the caller's `out` once it is known to be fit and to overlap no input.
+// The array a call returns: a fresh one, or the caller's `out` once it is known to be fit and to overlap no input. A
+// `residual` may be that array itself: each element of it is read before the result takes its place.
 class Result {
  public:
-  Result(py::handle out, const Shape& shape, DType dtype, std::initializer_list<const TensorView*> inputs) {
+  Result(py::handle out, const Shape& shape, DType dtype, std::initializer_list<const TensorView*> inputs,
+         const TensorView& residual = {}) {
     if (out.is_none()) {
       array_ = py::array(numpy_type(dtype), shape);
       return;
@@ -102,20 +104,24 @@ class Result {
     if ((array_.flags() & kPlain) != kPlain)
       throw InvalidArgument("out is not C-contiguous and aligned: expected both");
     if (!array_.writeable()) throw InvalidArgument("out is read-only: expected a writeable array");
-    const auto* const begin = static_cast<const char*>(array_.data());
-    for (const TensorView* input : inputs) {
-      if (!input || !input->data) continue;
-      const auto* const other = static_cast<const char*>(input->data);
-      const size_t other_bytes = static_cast<size_t>(input->elements()) * size_of(input->dtype);
-      if (begin < other + other_bytes && other < begin + array_.nbytes())
+    for (const TensorView* input : inputs)
+      if (input && overlaps(*input))
         throw InvalidArgument("out overlaps an input in memory: expected an array of its own");
-    }
+    if (residual.data != array_.data() && overlaps(residual))
+      throw InvalidArgument("out overlaps residual in memory: expected residual itself or an array of its own");
   }
 
   void* data() const { return const_cast<void*>(array_.data()); }
   py::array take() { return std::move(array_); }
 
  private:
+  bool overlaps(const TensorView& input) const {
+    if (!input.data) return false;
+    const auto *const begin = static_cast<const char*>(array_.data()), *const other = static_cast<char*>(input.data);
+    return begin < other + static_cast<size_t>(input.elements()) * size_of(input.dtype) &&
+           other < begin + array_.nbytes();
+  }
+
   py::array array_;
 };
 

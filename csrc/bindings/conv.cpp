@@ -7,13 +7,15 @@ namespace {
 
 // conv1d, conv2d, conv3d and their transposes: two arrays and a bias in, one array out.
 py::array conv(const std::string& op, const py::object& input, const py::object& weight, const py::object& bias,
-               const py::tuple& window_tuple, const py::object& output_padding, const py::object& out) {
+               const py::object& residual, const py::tuple& window_tuple, const py::object& output_padding,
+               const py::object& out) {
   const Window window = window_from(window_tuple);
   const bool transposed = !output_padding.is_none();
   Argument x(input, "x"), w(weight, "weight");
-  std::optional<Argument> b = optional_argument(bias, "bias");
+  std::optional<Argument> b = optional_argument(bias, "bias"), r = optional_argument(residual, "residual");
   w.expect_dtype(x.dtype(), "x");
   if (b) b->expect_dtype(x.dtype(), "x");
+  if (r) r->expect_dtype(x.dtype(), "x");
   ConvSpec spec = spec_from(window, op.c_str(), transposed ? Direction::input_gradient : Direction::forward, x.dtype());
   spec.transposed = transposed;
   spec.w_shape = w.shape();
@@ -21,13 +23,15 @@ py::array conv(const std::string& op, const py::object& input, const py::object&
   if (transposed) spec.output_padding = output_padding.cast<Shape>();
   (transposed ? spec.y_shape : spec.x_shape) = x.shape();
   if (b) spec.bias_shape = b->shape();
+  if (r) spec.residual_shape = r->shape();
   const ConvProblem problem = ConvProblem::make(spec);
   const auto plan = plan_for(problem, window.algorithm);
 
-  const TensorView x_view = x.view(), w_view = w.view(), b_view = b ? b->view() : TensorView{};
-  Result result(out, problem.result_shape(), problem.dtype, {&x_view, &w_view, &b_view});
+  const TensorView x_view = x.view(), w_view = w.view(), b_view = b ? b->view() : TensorView{},
+                   r_view = r ? r->view() : TensorView{};
+  Result result(out, problem.result_shape(), problem.dtype, {&x_view, &w_view, &b_view}, r_view);
   if (problem.batch > 0) {
-    ConvOperands operands{x_view.data, w_view.data, result.data(), b_view.data};
+    ConvOperands operands{x_view.data, w_view.data, result.data(), b_view.data, nullptr, r_view.data};
     if (transposed) std::swap(operands.x, operands.y);
     run(*plan, operands);
   }
@@ -79,8 +83,8 @@ py::array conv_weight_gradient(const std::string& op, const py::object& input, c
 }  // namespace
 
 void register_conv(py::module_& m) {
-  m.def("conv", &conv, py::arg("op"), py::arg("x"), py::arg("weight"), py::arg("bias"), py::arg("window"),
-        py::arg("output_padding"), py::arg("out"));
+  m.def("conv", &conv, py::arg("op"), py::arg("x"), py::arg("weight"), py::arg("bias"), py::arg("residual"),
+        py::arg("window"), py::arg("output_padding"), py::arg("out"));
   m.def("conv_input_gradient", &conv_input_gradient, py::arg("op"), py::arg("input_size"), py::arg("weight"),
         py::arg("grad_output"), py::arg("window"), py::arg("out"));
   m.def("conv_weight_gradient", &conv_weight_gradient, py::arg("op"), py::arg("input"), py::arg("weight_size"),

@@ -37,16 +37,22 @@ class PreparedConv {
     });
   }
 
-  py::array call(const py::object& input, const py::object& out) const {
+  py::array call(const py::object& input, const py::object& residual, const py::object& out) const {
     const ConvProblem& problem = plan_->problem;
     Argument x(input, "x");
     x.expect_dtype(problem.dtype, "the plan's weight");
     if (x.shape() != problem.x_shape())
       throw InvalidArgument(cat("x has shape ", shape_text(x.shape()), ": expected ", shape_text(problem.x_shape()),
                                 ", the shape this plan was made for"));
-    const TensorView x_view = x.view();
-    Result result(out, problem.result_shape(), problem.dtype, {&x_view});
-    if (problem.batch > 0) run(*plan_, {x_view.data, weight_.data(), result.data(), bias_.data(), packed_.data()});
+    std::optional<Argument> r = optional_argument(residual, "residual");
+    if (r) {
+      r->expect_dtype(problem.dtype, "the plan's weight");
+      problem.check_residual(r->shape());
+    }
+    const TensorView x_view = x.view(), r_view = r ? r->view() : TensorView{};
+    Result result(out, problem.result_shape(), problem.dtype, {&x_view}, r_view);
+    if (problem.batch > 0)
+      run(*plan_, {x_view.data, weight_.data(), result.data(), bias_.data(), packed_.data(), r_view.data});
     return result.take();
   }
 
@@ -159,7 +165,7 @@ void register_plan(py::module_& m) {
   py::class_<PreparedConv>(m, "PreparedConv")
       .def(py::init<const std::string&, const Shape&, const py::object&, const py::object&, const py::tuple&>(),
            py::arg("op"), py::arg("x_shape"), py::arg("weight"), py::arg("bias"), py::arg("window"))
-      .def("__call__", &PreparedConv::call, py::arg("x"), py::arg("out") = py::none())
+      .def("__call__", &PreparedConv::call, py::arg("x"), py::arg("residual") = py::none(), py::arg("out") = py::none())
       .def_property_readonly("algorithm", [](const PreparedConv& p) { return p.plan().algorithm->name; })
       .def_property_readonly("problem", [](const PreparedConv& p) { return p.plan().problem.to_string(); })
       .def_property_readonly("x_shape",

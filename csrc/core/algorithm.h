@@ -22,7 +22,8 @@ struct ConvOperands {
   void* w = nullptr;
   void* y = nullptr;
   const void* bias = nullptr;
-  const void* packed = nullptr;  // w as pack() left it, where packed_bytes > 0
+  const void* packed = nullptr;    // w as pack() left it, where packed_bytes > 0
+  const void* residual = nullptr;  // of y's shape, or y itself: every element is read before it is written
 };
 
 template <class Plan, class Machine, class Context>

@@ -23,8 +23,12 @@ const char* name_of(Activation activation) {
       return "none";
     case Activation::relu:
       return "relu";
-    default:
+    case Activation::relu6:
       return "relu6";
+    case Activation::silu:
+      return "silu";
+    default:
+      return "hardswish";
   }
 }
 
@@ -35,10 +39,10 @@ Layout layout_from(const std::string& name) {
 }
 
 Activation activation_from(const std::string& name) {
-  if (name == "none") return Activation::none;
-  if (name == "relu") return Activation::relu;
-  if (name == "relu6") return Activation::relu6;
-  throw InvalidArgument(cat("activation=", quoted(name), ": expected None, 'relu' or 'relu6'"));
+  for (Activation activation :
+       {Activation::none, Activation::relu, Activation::relu6, Activation::silu, Activation::hardswish})
+    if (name == name_of(activation)) return activation;
+  throw InvalidArgument(cat("activation=", quoted(name), ": expected None, 'relu', 'relu6', 'silu' or 'hardswish'"));
 }
 
 namespace {
@@ -124,6 +128,7 @@ ConvProblem ConvProblem::make(const ConvSpec& spec) {
   p.layout = spec.layout;
   p.activation = spec.activation;
   p.has_bias = spec.bias_shape.has_value();
+  p.has_residual = spec.residual_shape.has_value();
   p.spatial = spec.spatial;
   set_channels(p, check);
 
@@ -152,6 +157,7 @@ ConvProblem ConvProblem::make(const ConvSpec& spec) {
     check.fail(spec.y_name, " has shape ", shape_text(*spec.y_shape), ": expected ", shape_text(p.y_shape()));
   if (spec.bias_shape && *spec.bias_shape != Shape{p.bias_length()})
     check.fail("bias has shape ", shape_text(*spec.bias_shape), ": expected (", p.bias_length(), ",)");
+  if (spec.residual_shape) p.check_residual(*spec.residual_shape);
   return p;
 }
 
@@ -178,6 +184,14 @@ Shape ConvProblem::result_shape() const {
   return direction == Direction::input_gradient ? x_shape() : w_shape();
 }
 
+void ConvProblem::check_residual(const Shape& shape) const {
+  if (direction != Direction::forward)
+    throw InvalidArgument(cat("residual is given: expected None for direction='", name_of(direction), "'"));
+  if (shape != y_shape())
+    throw InvalidArgument(cat("residual has shape ", shape_text(shape), ": expected ", shape_text(y_shape()),
+                              ", the shape of the result"));
+}
+
 std::string ConvProblem::to_string() const {
   std::ostringstream text;
   text << name_of(direction) << ' ' << name_of(dtype) << ' ' << name_of(layout) << " x" << shape_text(x_shape()) << " w"
@@ -185,15 +199,15 @@ std::string ConvProblem::to_string() const {
   for (int i = 3 - spatial; i < 3; ++i)
     text << " [" << axes[i].in << "->" << axes[i].out << " k" << axes[i].kernel << " s" << axes[i].stride << " d"
          << axes[i].dilation << " p" << axes[i].pad_lo << '+' << axes[i].pad_hi << ']';
-  text << (has_bias ? " bias" : "");
+  text << (has_bias ? " bias" : "") << (has_residual ? " residual" : "");
   if (activation != Activation::none) text << ' ' << name_of(activation);
   return text.str();
 }
 
 size_t ConvProblem::hash() const {
   size_t value = static_cast<size_t>(direction) | static_cast<size_t>(dtype) << 2 | static_cast<size_t>(layout) << 4 |
-                 static_cast<size_t>(activation) << 6 | size_t{has_bias} << 8 | size_t{unbatched} << 9 |
-                 static_cast<size_t>(spatial) << 10;
+                 static_cast<size_t>(activation) << 6 | size_t{has_bias} << 9 | size_t{has_residual} << 10 |
+                 size_t{unbatched} << 11 | static_cast<size_t>(spatial) << 12;
   // The mixing step of Boost's hash_combine with the 64-bit golden ratio.
   const auto mix = [&value](int64_t field) {
     value ^= static_cast<size_t>(field) + 0x9e3779b97f4a7c15u + (value << 6) + (value >> 2);

@@ -23,13 +23,15 @@ namespace fastconv {
 
 enum class Direction : uint8_t { forward, input_gradient, weight_gradient };
 enum class Layout : uint8_t { nchw, nhwc };
-enum class Activation : uint8_t { none, relu, relu6 };
+enum class Activation : uint8_t { none, relu, relu6, silu, hardswish };
 
 const char* name_of(Direction);
 const char* name_of(Layout);
 const char* name_of(Activation);
 Layout layout_from(const std::string& name);
 Activation activation_from(const std::string& name);
+// Bounds that a tile applies on registers; the others are curves (cpu/kernels/curve).
+inline bool is_clamp(Activation a) { return a == Activation::relu || a == Activation::relu6; }
 
 // A call as the user spelled it, before anything is checked. `x_name` and so on are the argument names to blame.
 struct ConvSpec {
@@ -44,7 +46,7 @@ struct ConvSpec {
   Shape stride{1}, dilation{1}, output_padding{0};      // one number or one per axis
   std::vector<std::array<int64_t, 2>> padding{{0, 0}};  // one (lo, hi) or one per axis
   PadMode pad_mode = PadMode::explicit_pads;
-  std::optional<Shape> x_shape, w_shape, y_shape, bias_shape;  // those that were given
+  std::optional<Shape> x_shape, w_shape, y_shape, bias_shape, residual_shape;  // those that were given
   const char* x_name = "x";
   const char* w_name = "weight";
   const char* y_name = "grad_output";
@@ -56,7 +58,8 @@ struct ConvProblem {
   Layout layout = Layout::nchw;
   Activation activation = Activation::none;
   bool has_bias = false;
-  bool unbatched = false;  // x and y have no batch axis; batch is 1
+  bool has_residual = false;  // an array of the result's shape, added before the activation; forward only
+  bool unbatched = false;     // x and y have no batch axis; batch is 1
   int spatial = 2;
   int64_t batch = 0, groups = 1, in_c = 0, out_c = 0;
   std::array<Axis, 3> axes;  // depth, height, width; the unused leading ones are the identity
@@ -79,6 +82,7 @@ struct ConvProblem {
   Shape w_shape() const;
   Shape y_shape() const;
   Shape result_shape() const;  // of the array that `direction` computes
+  void check_residual(const Shape& shape) const;
   int64_t bias_length() const { return direction == Direction::input_gradient ? in_c : out_c; }
   std::string to_string() const;
   size_t hash() const;

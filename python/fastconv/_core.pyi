@@ -31,6 +31,7 @@ def conv(
     x: Any,
     weight: Any,
     bias: Any,
+    residual: Any,
     window: tuple[Any, ...],
     output_padding: Any,
     out: Any,
@@ -83,7 +84,7 @@ def hold_serial_cycles(cycles: float) -> None: ...
 
 class PreparedConv:
     def __init__(self, op: str, x_shape: tuple[int, ...], weight: Any, bias: Any, window: tuple[Any, ...]) -> None: ...
-    def __call__(self, x: Any, out: Any = None) -> np.ndarray: ...
+    def __call__(self, x: Any, residual: Any = None, out: Any = None) -> np.ndarray: ...
     @property
     def algorithm(self) -> str: ...
     @property

@@ -33,12 +33,13 @@ def window(
     )
 
 
-def _conv(spatial: int, x: Any, weight: Any, bias: Any, window: tuple[Any, ...], out: Any) -> np.ndarray:
+def _conv(spatial: int, x: Any, weight: Any, bias: Any, residual: Any, window: tuple[Any, ...], out: Any) -> np.ndarray:
     return _core.conv(
         f"conv{spatial}d",
         arg.array("x", x),
         arg.array("weight", weight),
         None if bias is None else arg.array("bias", bias),
+        None if residual is None else arg.array("residual", residual),
         window,
         None,
         out,
@@ -53,6 +54,7 @@ def _conv_transpose(
         arg.array("x", x),
         arg.array("weight", weight),
         None if bias is None else arg.array("bias", bias),
+        None,
         window,
         arg.integers("output_padding", output_padding),
         out,
@@ -70,6 +72,7 @@ def conv1d(
     *,
     layout: str = "NCHW",
     activation: str | None = None,
+    residual: Any = None,
     algorithm: str = "auto",
     out: np.ndarray | None = None,
 ) -> np.ndarray:
@@ -81,7 +84,7 @@ def conv1d(
         Signals; with ``layout="NHWC"`` (N, L, C) or (L, C).
     weight : ndarray, shape (out_channels, C / groups, kernel_length)
         Filters.
-    bias, stride, padding, dilation, groups, layout, activation, algorithm, out
+    bias, stride, padding, dilation, groups, layout, activation, residual, algorithm, out
         As in :func:`conv2d`, with one axis.
 
     Returns
@@ -93,7 +96,8 @@ def conv1d(
     ValueError, TypeError, NotImplementedError
         As :func:`conv2d`.
     """
-    return _conv(1, x, weight, bias, window(1, stride, padding, dilation, groups, layout, activation, algorithm), out)
+    shared = window(1, stride, padding, dilation, groups, layout, activation, algorithm)
+    return _conv(1, x, weight, bias, residual, shared, out)
 
 
 def conv2d(
@@ -107,6 +111,7 @@ def conv2d(
     *,
     layout: str = "NCHW",
     activation: str | None = None,
+    residual: Any = None,
     algorithm: str = "auto",
     out: np.ndarray | None = None,
 ) -> np.ndarray:
@@ -136,13 +141,17 @@ def conv2d(
         Input and output channels are divided into this many independent groups.
     layout : {"NCHW", "NHWC"}, default "NCHW"
         Where the channels of `x` and of the result are.
-    activation : {None, "relu", "relu6"}, default None
-        Applied to the result before it is stored.
+    activation : {None, "relu", "relu6", "silu", "hardswish"}, default None
+        Applied to the result while it is in registers or next to them; formulas as in torch.
+    residual : ndarray, optional
+        Of the shape and dtype of the result, added to it before the activation, as the shortcut of a ResNet is:
+        ``activation(conv(x, weight) + bias + residual)``.
     algorithm : str, default "auto"
         "auto" takes the one with the least estimated cost; "exact" the same without amplified rounding; or a name
         out of :func:`algorithms`. :func:`explain` shows the choice.
     out : ndarray, optional
-        Where to write the result: C-contiguous, of its shape and dtype, overlapping no input.
+        Where to write the result: C-contiguous, of its shape and dtype, overlapping no input; `residual` itself may
+        be given.
 
     Returns
     -------
@@ -169,7 +178,8 @@ def conv2d(
            [0., 2., 0.],
            [0., 0., 2.]], dtype=float32)
     """
-    return _conv(2, x, weight, bias, window(2, stride, padding, dilation, groups, layout, activation, algorithm), out)
+    shared = window(2, stride, padding, dilation, groups, layout, activation, algorithm)
+    return _conv(2, x, weight, bias, residual, shared, out)
 
 
 def conv3d(
@@ -183,6 +193,7 @@ def conv3d(
     *,
     layout: str = "NCHW",
     activation: str | None = None,
+    residual: Any = None,
     algorithm: str = "auto",
     out: np.ndarray | None = None,
 ) -> np.ndarray:
@@ -194,7 +205,7 @@ def conv3d(
         Volumes; with ``layout="NHWC"`` (N, D, H, W, C) or (D, H, W, C).
     weight : ndarray, shape (out_channels, C / groups, kernel_depth, kernel_height, kernel_width)
         Filters.
-    bias, stride, padding, dilation, groups, layout, activation, algorithm, out
+    bias, stride, padding, dilation, groups, layout, activation, residual, algorithm, out
         As in :func:`conv2d`, with three axes.
 
     Returns
@@ -206,7 +217,8 @@ def conv3d(
     ValueError, TypeError, NotImplementedError
         As :func:`conv2d`.
     """
-    return _conv(3, x, weight, bias, window(3, stride, padding, dilation, groups, layout, activation, algorithm), out)
+    shared = window(3, stride, padding, dilation, groups, layout, activation, algorithm)
+    return _conv(3, x, weight, bias, residual, shared, out)
 
 
 def conv_transpose1d(

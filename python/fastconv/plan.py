@@ -34,7 +34,7 @@ class ConvPlan:
     def __init__(self, prepared: _core.PreparedConv) -> None:
         self._prepared = prepared
 
-    def __call__(self, x: Any, out: np.ndarray | None = None) -> np.ndarray:
+    def __call__(self, x: Any, out: np.ndarray | None = None, *, residual: Any = None) -> np.ndarray:
         """Convolve.
 
         Parameters
@@ -42,7 +42,10 @@ class ConvPlan:
         x : ndarray, shape `x_shape`
             Input, of the dtype of the plan's filters.
         out : ndarray, optional
-            Where to write the result: C-contiguous, of its shape and dtype, overlapping no input.
+            Where to write the result: C-contiguous, of its shape and dtype, overlapping no input; `residual` itself
+            may be given.
+        residual : ndarray, optional
+            Added to the result before the activation, as in :func:`conv2d`; shape `output_shape`.
 
         Returns
         -------
@@ -51,11 +54,11 @@ class ConvPlan:
         Raises
         ------
         ValueError
-            `x` or `out` has another shape than the plan was made for, or `out` is not fit.
+            `x`, `residual` or `out` has another shape than the plan was made for, or `out` is not fit.
         TypeError
-            `x` or `out` is no array or has another dtype.
+            `x`, `residual` or `out` is no array or has another dtype.
         """
-        return self._prepared(arg.array("x", x), out)
+        return self._prepared(arg.array("x", x), None if residual is None else arg.array("residual", residual), out)
 
     @property
     def algorithm(self) -> str:

@@ -1,6 +1,10 @@
 // The functions behind the rows of the table, and the few lines every loop nest needs.
 #pragma once
 
+#include <cmath>
+#include <limits>
+
+#include "../kernels/kernels.h"
 #include "../plan.h"
 
 namespace fastconv {
@@ -26,9 +30,37 @@ constexpr double kWinogradError = 150.0 / (1 << 24);
 
 template <class T>
 T activated(T value, Activation activation) {
-  if (activation == Activation::none) return value;
-  if (value < T{0}) return T{0};
-  return activation == Activation::relu6 && value > T{6} ? T{6} : value;
+  const double v = value;
+  switch (activation) {
+    case Activation::none:
+      return value;
+    case Activation::silu:
+      return static_cast<T>(v / (1 + std::exp(-v)));
+    case Activation::hardswish:
+      return static_cast<T>(v * (v < -3 ? 0 : v > 3 ? 6 : v + 3) / 6);
+    default:
+      if (value < T{0}) return T{0};
+      return activation == Activation::relu6 && value > T{6} ? T{6} : value;
+  }
+}
+
+// The clamp of a kernel's tile, where this is the last pass over its results.
+template <class Tile>
+void set_clamp(Tile& tile, Activation activation, bool last) {
+  using T = decltype(tile.high);
+  tile.activate = last && is_clamp(activation);
+  tile.low = T{0};
+  tile.high = activation == Activation::relu6 ? T{6} : std::numeric_limits<T>::infinity();
+}
+
+// The curve to run over results while they are in L1, or null.
+template <class T>
+CurveFunction<T> curve_of(const ConvPlan& plan) {
+  const CurveKernel<T>& kernel = typed<T>(kernels_for(plan.machine.isa).curve);
+  const Activation activation = plan.problem.activation;
+  return activation == Activation::silu        ? kernel.silu
+         : activation == Activation::hardswish ? kernel.hardswish
+                                               : nullptr;
 }
 
 // Positions of x that no window reads (core/gather.h, covers_result) hold bias and activation of an empty sum.

@@ -40,6 +40,8 @@ class ChannelsRun {
         src_(static_cast<const T*>(forward_ ? operands.x : operands.y)),
         packed_(static_cast<const T*>(operands.packed)),
         bias_(static_cast<const T*>(operands.bias)),
+        residual_(static_cast<const T*>(operands.residual)),
+        curve_(curve_of<T>(plan)),
         dst_(static_cast<T*>(forward_ ? operands.y : operands.x)) {}
 
   void item(int64_t item, int thread, Interrupt& interrupt) const {
@@ -68,6 +70,7 @@ class ChannelsRun {
     t.rows = rows;
     t.channels = channels;
     t.bias = bias_;
+    t.add = residual_ ? residual_ + (t.y - dst_) : nullptr;
     const auto inside = [&](int64_t td) { return z.position(d, td) >= 0 && z.position(d, td) < z.src; };
     int64_t td0 = 0, td1 = z.taps;
     while (td0 < td1 && !inside(td0)) ++td0;
@@ -78,9 +81,14 @@ class ChannelsRun {
     for (int64_t td = td0; td < td1; ++td) {
       t.x = src_ + (nothing ? 0 : (image * z.src + z.position(d, td)) * h.src * t.x_row);
       t.w = nothing ? w : w + td * h.taps * c.taps * channels;
-      t.accumulate = td > td0;
-      t.activate = p_.activation != Activation::none && td + 1 == td1;
+      set_clamp(t, p_.activation, td + 1 == td1);
       kernel_.pixels(t);
+      t.add = t.y, t.bias = nullptr;
+    }
+    for (int64_t r = 0; r < rows && curve_; ++r) {
+      T* const y = t.y + r * t.y_row;
+      curve_(c.dst_step == 1 ? CurveTile<T>{y, 0, 1, 1, t.cols * channels}
+                             : CurveTile<T>{y, t.y_col, 1, t.cols, channels});
     }
   }
 
@@ -89,7 +97,8 @@ class ChannelsRun {
   const bool forward_;
   const int64_t blocks_;
   const DepthwiseKernel<T>& kernel_;
-  const T *src_, *packed_, *bias_;
+  const T *src_, *packed_, *bias_, *residual_;
+  const CurveFunction<T> curve_;
   T* dst_;
 };
 

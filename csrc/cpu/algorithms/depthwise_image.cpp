@@ -7,7 +7,6 @@
 //
 // All phases of a part follow each other, so that the lines of the result are still in L2 when the next one comes.
 #include <algorithm>
-#include <limits>
 
 #include "../buffer.h"
 #include "depthwise_nests.h"
@@ -84,6 +83,8 @@ class ImageRun {
         src_(static_cast<const T*>(forward_ ? operands.x : operands.y)),
         w_(static_cast<const T*>(operands.w)),
         bias_(static_cast<const T*>(operands.bias)),
+        residual_(static_cast<const T*>(operands.residual)),
+        curve_(curve_of<T>(plan)),
         dst_(static_cast<T*>(forward_ ? operands.y : operands.x)) {
     Carver carver(workspace);
     for (int t = 0; t < plan.threads; ++t) {
@@ -126,14 +127,15 @@ class ImageRun {
     t.rows = rows;
     t.cols = w.dst;
     t.bias = bias_ ? bias_[channel] : T{0};
-    t.high = p_.activation == Activation::relu6 ? T{6} : std::numeric_limits<T>::infinity();
     T* const y = dst_ + ((image * p_.groups * g.dst_c + channel) * z.dst_full + z.dst_start + d * z.dst_step) *
                             h.dst_full * w.dst_full;
     T* const first = y + (h.dst_start + row0 * h.dst_step) * w.dst_full + w.dst_start;
     const bool direct = w.dst_step == 1;
     t.y = direct ? first : s.block;
     t.y_row = direct ? h.dst_step * w.dst_full : w.dst;
+    t.add = residual_ ? residual_ + (first - dst_) : nullptr;  // only a forward problem has one
     sum_over_taps(g, image, group, j, d, t, s);
+    if (curve_) curve_({t.y, t.y_row, 1, t.rows, t.cols});
     if (direct) return;
     for (int64_t r = 0; r < rows; ++r) {
       const T* const from = s.block + r * w.dst;
@@ -156,9 +158,9 @@ class ImageRun {
         t.in_h = nothing ? 0 : h.src;
         t.x = src_ + (nothing ? 0 : (slice * z.src + z.position(d, td)) * h.src * w.src);
         t.w = nothing ? s.filter : filter(g, group * p_.out_c_group() + (forward_ ? j : c), td, s);
-        t.accumulate = c > 0 || td > td0;
-        t.activate = p_.activation != Activation::none && c + 1 == g.src_c && td + 1 == td1;
+        set_clamp(t, p_.activation, c + 1 == g.src_c && td + 1 == td1);
         kernel_.run(t);
+        t.add = t.y, t.bias = T{0};
       }
   }
 
@@ -184,7 +186,8 @@ class ImageRun {
   const int64_t parts_;
   const Split items_;
   const DepthwiseKernel<T>& kernel_;
-  const T *src_, *w_, *bias_;
+  const T *src_, *w_, *bias_, *residual_;
+  const CurveFunction<T> curve_;
   T* dst_;
   std::vector<Scratch<T>> scratch_;
 };

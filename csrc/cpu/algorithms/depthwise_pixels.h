@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdlib>
-#include <limits>
 
 #include "depthwise_nests.h"
 
@@ -29,8 +28,7 @@ DepthwisePixels<T> pixels_of(const ConvProblem& p, const Gather& g, int64_t unit
   t.ker_h = h.taps;
   t.ker_w = w.taps;
   t.cols = w.dst;
-  t.activate = p.activation != Activation::none;
-  t.high = p.activation == Activation::relu6 ? T{6} : std::numeric_limits<T>::infinity();
+  set_clamp(t, p.activation, true);
   return t;
 }
 

@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <limits>
 
 #include "../buffer.h"
 #include "depthwise_nests.h"
@@ -55,6 +54,8 @@ class DepthwiseRun {
         src_(static_cast<const T*>(forward_ ? operands.x : operands.y)),
         w_(static_cast<const T*>(operands.w)),
         bias_(static_cast<const T*>(operands.bias)),
+        residual_(static_cast<const T*>(operands.residual)),
+        curve_(curve_of<T>(plan)),
         dst_(static_cast<T*>(forward_ ? operands.y : operands.x)) {
     Carver carver(workspace);
     for (int t = 0; t < plan.threads; ++t) {
@@ -80,10 +81,12 @@ class DepthwiseRun {
     const int64_t batch = rest % batches.parts, image = rest / batches.parts;
     Scratch<T>& s = scratch_[thread];
     stage_batch(g, b, block, image, batches.begin(batch), batches.size(batch), s);
+    const int64_t channel0 = batches.begin(batch) * g.dst_c, channels = batches.size(batch) * g.dst_c;
+    if (residual_ && !direct_store(g)) gather_residual(g, block, image, channel0, channels, s);
     for (int64_t group = batches.begin(batch); group < batches.begin(batch + 1); ++group)
       for (int64_t j = 0; j < g.dst_c && !interrupt.stop_here(thread); ++j)
         channel(g, b, block, image, group, group - batches.begin(batch), j, s);
-    if (!direct_store(g)) scatter(g, block, image, batches.begin(batch) * g.dst_c, batches.size(batch) * g.dst_c, s);
+    if (!direct_store(g)) scatter(g, block, image, channel0, channels, s);
   }
 
  private:
@@ -134,26 +137,39 @@ class DepthwiseRun {
     t.rows = block.h1 - block.h0;
     t.cols = block.cols();
     t.bias = bias_ ? bias_[channel] : T{0};
-    t.low = T{0};
-    t.high = p_.activation == Activation::relu6 ? T{6} : std::numeric_limits<T>::infinity();
     if (direct_store(g)) {
       const Walk &d = g.d(), &h = g.h();
       const int64_t row = (d.dst_start + block.d * d.dst_step) * h.dst_full + h.dst_start + block.h0 * h.dst_step;
       t.y = dst_ + (image * groups_channels + channel) * dst_pixels(g) + row * g.w().dst_full + g.w().dst_start +
             block.w0;
       t.y_row = h.dst_step * g.w().dst_full;
+      t.add = residual_ ? residual_ + (t.y - dst_) : nullptr;
     } else {
       t.y = s.block + (slot * g.dst_c + j) * block.pixels();
       t.y_row = block.cols();
+      t.add = residual_ ? t.y : nullptr;
     }
     for (int64_t c = 0; c < g.src_c; ++c)
       for (int64_t td = 0; td < g.d().taps; ++td) {
         load_filter(g, b, group * p_.out_c_group() + (forward_ ? j : c), td, t, s);
         t.x = s.stage + (slot * g.src_c + c) * b.stage.plane;
-        t.accumulate = c > 0 || td > 0;
-        t.activate = p_.activation != Activation::none && c + 1 == g.src_c && td + 1 == g.d().taps;
+        set_clamp(t, p_.activation, c + 1 == g.src_c && td + 1 == g.d().taps);
         kernel_.run(t);
+        t.add = t.y, t.bias = T{0};
       }
+    if (curve_) curve_({t.y, t.y_row, 1, t.rows, t.cols});
+  }
+
+  // The residual to the small block, where the results will be: forward, channels last.
+  void gather_residual(const Gather& g, const PixelBlock& block, int64_t image, int64_t channel0, int64_t channels,
+                       Scratch<T>& s) const {
+    const int64_t unit = p_.groups * g.dst_c;
+    for (int64_t jh = block.h0; jh < block.h1; ++jh) {
+      const int64_t row = ((image * g.d().dst + block.d) * g.h().dst + jh) * g.w().dst + block.w0;
+      T* const to = s.block + (jh - block.h0) * block.cols();
+      pack_.transpose(
+          {to, block.pixels(), block.cols(), residual_ + row * unit + channel0, unit, block.cols(), channels});
+    }
   }
 
   // The small block [channel][pixel] to where its results belong.
@@ -181,7 +197,8 @@ class DepthwiseRun {
   const bool forward_;
   const PackKernel<T>& pack_;
   const DepthwiseKernel<T>& kernel_;
-  const T *src_, *w_, *bias_;
+  const T *src_, *w_, *bias_, *residual_;
+  const CurveFunction<T> curve_;
   T* dst_;
   std::vector<Scratch<T>> scratch_;
 };

@@ -92,11 +92,20 @@ void run_item(const ConvPlan& plan, const ConvOperands& operands, const Split& p
     for (int64_t c = channels; c < lanes; ++c) s.bias[c] = T{0};
     t.bias = s.bias;
   }
+  const int64_t result = (image * p.groups + channel) * dst_plane + parts.begin(part) * g.w().dst;
+  if (operands.residual) {
+    in.planes = const_cast<T*>(static_cast<const T*>(operands.residual)) + result;
+    in.plane = dst_plane;
+    in.count = t.rows * t.cols;
+    in.lanes = s.y;
+    kernel.turn_in(in);
+    t.add = s.y;
+  }
   kernel.pixels(t);
+  if (const CurveFunction<T> curve = curve_of<T>(plan)) curve({s.y, 0, 1, 1, t.rows * t.cols * lanes});
 
   DepthwiseTurn<T> out{};
-  out.planes = static_cast<T*>(forward ? operands.y : operands.x) + (image * p.groups + channel) * dst_plane +
-               parts.begin(part) * g.w().dst;
+  out.planes = static_cast<T*>(forward ? operands.y : operands.x) + result;
   out.plane = dst_plane;
   out.channels = channels;
   out.count = t.rows * t.cols;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <limits>
 
 #include "../buffer.h"
 #include "weight_panels.h"
@@ -61,6 +60,7 @@ class GatherRun {
         kernels_(kernels_for(plan.machine.isa)),
         gemm_(typed<T>(kernels_.gemm)),
         pack_(typed<T>(kernels_.pack)),
+        curve_(curve_of<T>(plan)),
         weights_(static_cast<const T*>(operands.w)),
         packed_(static_cast<const T*>(operands.packed)) {
     const bool forward = problem_.direction == Direction::forward;
@@ -68,6 +68,7 @@ class GatherRun {
     src_elements_ =
         problem_.batch * (forward ? problem_.in_c * problem_.in_pixels() : problem_.out_c * problem_.out_pixels());
     dst_ = static_cast<T*>(forward ? operands.y : operands.x);
+    residual_ = static_cast<const T*>(operands.residual);
     Carver carver(workspace);
     if (operands.bias) {  // padded, so that a whole vector of it can be loaded
       const int64_t count = problem_.bias_length();
@@ -237,20 +238,32 @@ class GatherRun {
       for_tiles(b, block, [&](const PixelTile& px) {
         set_pixels(t, g, b, pixels, px, depth, tile, s, panel);
         set_result(t, g, b, px, tile, dst, s.pixel_offset);
+        t.add = kb > 0 ? t.c : residual_ ? residual_ + (t.c - dst_) : nullptr;
         if (b.channels_on_vector)
           gemm_.run(t, static_cast<int>(px.count), static_cast<int>(tile.width / gemm_.lanes));
         else
           gemm_.run(t, static_cast<int>(tile.count), static_cast<int>(px.width / gemm_.lanes));
       });
+      if (curve_ && kb + 1 == b.k_blocks.parts) bend(g, block, tile, dst, s.pixel_offset);
     }
   }
 
   void set_epilogue(GemmTile<T>& t, const GatherBlocking& b, int64_t kb, int64_t channel) const {
     if (bias_ && kb == 0) (b.channels_on_vector ? t.col_bias : t.row_bias) = bias_ + channel;
-    t.accumulate = kb > 0;
-    t.activate = problem_.activation != Activation::none && kb + 1 == b.k_blocks.parts;
-    t.low = T{0};
-    t.high = problem_.activation == Activation::relu6 ? T{6} : std::numeric_limits<T>::infinity();
+    set_clamp(t, problem_.activation, kb + 1 == b.k_blocks.parts);
+  }
+
+  // The activation's curve over a block of results of one tile of channels.
+  void bend(const Gather& g, const PixelBlock& block, const WeightTile& tile, T* dst, const int64_t* offset) const {
+    const int64_t channel = nhwc() ? 1 : dst_pixels(g), pixel = g.w().dst_step * (nhwc() ? dst_channels(g) : 1);
+    const int64_t pixels = block.pixels();
+    const bool merged = offset[pixels - 1] - offset[0] == (pixels - 1) * pixel;
+    const int64_t length = merged ? pixels : block.cols();
+    for (int64_t i = 0; i < pixels; i += length) {
+      T* const first = dst + tile.first * channel + offset[i];
+      curve_(nhwc() ? CurveTile<T>{first, pixel, channel, length, tile.count}
+                    : CurveTile<T>{first, channel, pixel, tile.count, length});
+    }
   }
 
   // Points the tile's operands at the pixels and at the weight panel.
@@ -322,7 +335,8 @@ class GatherRun {
   const Kernels& kernels_;
   const GemmKernel<T>& gemm_;
   const PackKernel<T>& pack_;
-  const T *weights_, *packed_, *src_, *bias_ = nullptr;
+  const CurveFunction<T> curve_;
+  const T *weights_, *packed_, *src_, *residual_, *bias_ = nullptr;
   int64_t src_elements_;
   T* dst_;
   std::vector<Scratch<T>> scratch_;

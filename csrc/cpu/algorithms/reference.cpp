@@ -1,7 +1,7 @@
 // reference: the definition, written as it is read. Any problem, any direction; one thread; sums in double.
 //
 // forward, input_gradient   for each phase (core/gather.h), image, group, dst channel, dst position:
-//                             sum over src channel and taps of w * src
+//                             act( bias + sum over src channel and taps of w * src + residual )
 // weight_gradient           for each weight: sum over images and output positions of x * y
 //
 // Every other algorithm is measured against it, and it takes what they all refuse.
@@ -34,6 +34,7 @@ void run_gather(const ConvPlan& plan, const Gather& g, const ConvOperands& opera
   T* const dst = static_cast<T*>(forward ? operands.y : operands.x);
   const T* const w = static_cast<const T*>(operands.w);
   const T* const bias = static_cast<const T*>(operands.bias);
+  const T* const residual = static_cast<const T*>(operands.residual);
 
   const auto weight = [&](int64_t group, int64_t to, int64_t from, int64_t td, int64_t th, int64_t tw) -> double {
     const int64_t out = group * p.out_c_group() + (forward ? to : from), in = forward ? from : to;
@@ -53,7 +54,7 @@ void run_gather(const ConvPlan& plan, const Gather& g, const ConvOperands& opera
                 weight(group, to, from, td, th, tw) * src[n * src_at.image + (group * g.src_c + from) * src_at.channel +
                                                           z * src_at.d + y * src_at.h + x * src_at.w];
           }
-    return activated(static_cast<T>(sum), p.activation);
+    return sum;
   };
 
   parallel_for(p.batch * p.groups * g.dst_c, 1, interrupt, [&](int64_t item, int) {
@@ -61,9 +62,12 @@ void run_gather(const ConvPlan& plan, const Gather& g, const ConvOperands& opera
     T* const plane = dst + n * dst_at.image + (group * g.dst_c + to) * dst_at.channel;
     for (int64_t jd = 0; jd < D.dst; ++jd)
       for (int64_t jh = 0; jh < H.dst && !interrupt.stopped(); ++jh, interrupt.check())
-        for (int64_t jw = 0; jw < W.dst; ++jw)
-          plane[(D.dst_start + jd * D.dst_step) * dst_at.d + (H.dst_start + jh * H.dst_step) * dst_at.h +
-                (W.dst_start + jw * W.dst_step) * dst_at.w] = value_at(n, group, to, jd, jh, jw);
+        for (int64_t jw = 0; jw < W.dst; ++jw) {
+          T* const y = plane + (D.dst_start + jd * D.dst_step) * dst_at.d + (H.dst_start + jh * H.dst_step) * dst_at.h +
+                       (W.dst_start + jw * W.dst_step) * dst_at.w;
+          const double more = residual ? static_cast<double>(residual[y - dst]) : 0;
+          *y = activated(static_cast<T>(value_at(n, group, to, jd, jh, jw) + more), p.activation);
+        }
   });
 }
 

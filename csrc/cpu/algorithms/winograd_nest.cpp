@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <cstring>
-#include <limits>
 
 #include "../buffer.h"
 #include "winograd.h"
@@ -10,7 +9,7 @@ namespace {
 
 // What one thread works in; the same carving measures and lays out.
 struct Scratch {
-  float *stage, *tiles, *sums, *results, *weights;
+  float *stage, *tiles, *sums, *results, *residual, *weights;
 
   Scratch(Carver& carver, const ConvPlan& plan) {
     const WinogradBlocking& b = plan.blocking.winograd;
@@ -24,6 +23,7 @@ struct Scratch {
     sums = carver.take<float>(b.positions * b.sum_position);
     // One row of tiles; a tile that hangs over the edge writes over the rows below it.
     results = carver.take<float>((h.results * cols * w.results + w.results) * lanes);
+    residual = carver.take<float>((h.results * cols * w.results + w.results) * lanes);
     // Weights beyond what a call packs are transformed panel by panel.
     const bool large = plan.packed_bytes > kPackedScratchBytes;
     weights = carver.take<float>(large ? b.positions * g.src_c * 2 * lanes : 0);
@@ -46,11 +46,13 @@ class WinogradRun {
         w_(kWinogradForms[b_.form_w]),
         kernels_(kernels_for(plan.machine.isa)),
         lanes_(kernels_.winograd.lanes),
+        curve_(curve_of<float>(plan)),
         weights_(static_cast<const float*>(operands.w)),
         packed_(static_cast<const float*>(operands.packed)) {
     const bool forward = p_.direction == Direction::forward;
     src_ = static_cast<const float*>(forward ? operands.x : operands.y);
     dst_ = static_cast<float*>(forward ? operands.y : operands.x);
+    residual_ = static_cast<const float*>(operands.residual);
     Carver carver(workspace);
     const int64_t count = p_.bias_length();
     float* const bias = carver.take<float>(count + 2 * kPackSlack);  // padded: whole vectors of it are loaded
@@ -170,10 +172,10 @@ class WinogradRun {
           const int64_t channel = b_.depths.begin(k);
           t.b = u + (position * g_.src_c + channel) * panel.width;
           t.depth = b_.depths.size(k);
-          t.accumulate = k > 0;
           for (int64_t j = 0; j < heights.parts; ++j) {
             t.a = s.tiles + position * b_.position_step + heights.begin(j) * b_.tile_step + channel;
             t.c = s.sums + position * b_.sum_position + heights.begin(j) * b_.sum_step + (i - first) * 2 * lanes_;
+            t.add = k > 0 ? t.c : nullptr;
             gemm.run(t, static_cast<int>(heights.size(j)), static_cast<int>(panel.width / lanes_));
           }
         }
@@ -190,9 +192,7 @@ class WinogradRun {
     o.position = b_.sum_position, o.src_tile = -b_.sum_step;
     o.row = cols * lanes_, o.col = lanes_, o.dst_tile = -w_.results * lanes_;
     o.tiles = columns.count;
-    o.activate = p_.activation != Activation::none;
-    o.low = 0;
-    o.high = p_.activation == Activation::relu6 ? 6.0f : std::numeric_limits<float>::infinity();
+    set_clamp(o, p_.activation, true);
     // From right to left: what a tile writes beyond the last column is the beginning of the next row, written later.
     o.dst = s.results + last * w_.results * lanes_;
     const auto transform = kernels_.winograd.output[b_.form_h][b_.form_w];
@@ -201,9 +201,28 @@ class WinogradRun {
       for (int64_t c = channel0; c < channel1; c += lanes_) {
         o.src = s.sums + (r.tile + tile_row * columns.count + last) * b_.sum_step + c - channel0;
         o.bias = bias_ ? bias_ + group * g_.dst_c + c : nullptr;
+        const int64_t channels = std::min(lanes_, g_.dst_c - c);
+        if (residual_) {
+          load_rows(s.residual, to, c, channels, y, rows, x, cols);
+          o.add = s.residual + (o.dst - s.results);
+        }
         transform(o);
-        store_rows(s.results, to, c, std::min(lanes_, g_.dst_c - c), y, rows, x, cols);
+        if (curve_) curve_({s.results, 0, 1, 1, rows * cols * lanes_});
+        store_rows(s.results, to, c, channels, y, rows, x, cols);
       }
+    }
+  }
+
+  // Rows y.. and columns x.. of the residual, as store_rows has the block of results.
+  void load_rows(float* block, const Place& at, int64_t c, int64_t channels, int64_t y, int64_t rows, int64_t x,
+                 int64_t cols) const {
+    const float* const first = residual_ + at.offset + c * at.plane + y * at.row + x * at.col;
+    for (int64_t i = 0; i < rows; ++i) {
+      float* const row = block + i * cols * lanes_;
+      if (nhwc())
+        kernels_.pack.f32.pad_rows({row, lanes_, lanes_, 0, channels, first + i * at.row, at.col, 1, cols});
+      else
+        kernels_.winograd.gather({first + i * at.row, row, at.plane, channels, cols});
     }
   }
 
@@ -228,7 +247,8 @@ class WinogradRun {
   const WinogradForm &h_, &w_;
   const Kernels& kernels_;
   const int64_t lanes_;
-  const float *weights_, *packed_, *src_, *bias_ = nullptr;
+  const CurveFunction<float> curve_;
+  const float *weights_, *packed_, *src_, *residual_, *bias_ = nullptr;
   float* dst_;
   std::vector<Scratch> scratch_;
   std::vector<int64_t> last_block_;

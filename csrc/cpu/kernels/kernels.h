@@ -3,6 +3,7 @@
 
 #include "../../core/dtype.h"
 #include "../machine.h"
+#include "curve/curve.h"
 #include "depthwise/depthwise.h"
 #include "dot/dot.h"
 #include "gemm/gemm.h"
@@ -21,6 +22,7 @@ struct Kernels {
   const PoolKernels& pool;
   const WinogradKernels& winograd;
   const PeakKernel& peak;
+  const CurveKernels& curve;
 };
 
 const Kernels& kernels_for(Isa isa);

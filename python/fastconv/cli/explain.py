@@ -45,7 +45,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--dilation", type=numbers, default=(1,), metavar="D", help="default 1")
     parser.add_argument("--groups", type=int, default=1, metavar="G", help="default 1")
     parser.add_argument("--layout", default="NCHW", help="NCHW (default) or NHWC")
-    parser.add_argument("--activation", help="relu or relu6")
+    parser.add_argument("--activation", help="relu, relu6, silu or hardswish")
     parser.add_argument("--algorithm", default="auto", help="auto (default), exact or a name")
     parser.add_argument("--dtype", default="float32", help="float32 (default) or float64")
     parser.add_argument("--direction", default="forward", help="forward (default), input_gradient or weight_gradient")

@@ -33,7 +33,8 @@ FASTCONV_INLINE Vector<T> load_channels(const T* p, int count) {
 
 template <class T>
 FASTCONV_INLINE Vector<T> start_of_channels(const DepthwisePixels<T>& t, const T* y, int64_t c, int count) {
-  return t.accumulate ? load_some(y, count) : t.bias ? load_some(t.bias + c, count) : Vector<T>{};
+  const Vector<T> bias = t.bias ? load_some(t.bias + c, count) : Vector<T>{};
+  return t.add ? bias + load_some(t.add + (y - t.y), count) : bias;
 }
 
 template <class T, bool whole>

@@ -3,7 +3,7 @@
 //   y[r][q] = act( start[r][q] + sum over th < ker_h, tw < ker_w of  w[th * ker_w + tw] * X(r, th)(q, tw) )
 //   X(r, th)(q, tw) = x[row * x_row + col],  row = first_h + r * step_h + th * tap_h,  col = q * step_w + column[tw]
 //                     0 where row is outside [0, in_h) or col outside [0, in_w)
-//   start           = bias, or what y holds (accumulate: a further input channel or slice)
+//   start           = bias (+ add[r * y_row + q]: a residual, or y itself for a further input channel or slice)
 //
 // The plane is the image itself, read under masks at its edges (where `reads_in_place`), or a stage (cpu/stage.h) that
 // holds the padding: then step_w is 1, in_w is kStaged, and whole vectors behind the last column must be readable.
@@ -28,7 +28,8 @@ struct DepthwiseTile {
   T* y;
   int64_t y_row, rows, cols;
   T bias;
-  bool accumulate, activate;
+  const T* add;  // or null
+  bool activate;
   T low, high;
 };
 
@@ -36,7 +37,7 @@ struct DepthwiseTile {
 //
 //   y[r * y_row + q * y_col + c] = act( start + sum over th, tw of  w[(th * ker_w + tw) * w_tap + c] * X[c] )
 //   X[c] = x[row * x_row + col * x_col + c],  row = first_h + r * step_h + th * tap_h, col alike; 0 outside
-//   start = bias[c] (0 without bias), or what y holds (accumulate)
+//   start = bias[c] (0 without bias) (+ add, placed as y is: a residual, or y itself)
 template <class T>
 struct DepthwisePixels {
   const T* x;
@@ -46,8 +47,8 @@ struct DepthwisePixels {
   int64_t w_tap, ker_h, ker_w;
   T* y;
   int64_t y_row, y_col, rows, cols, channels;
-  const T* bias;
-  bool accumulate, activate;
+  const T *bias, *add;  // or null
+  bool activate;
   T low, high;
 };
 
@@ -123,6 +124,7 @@ struct DepthwiseKernel {
         part.first_h = t.first_h + phase;
         part.step_h = t.tap_h;
         part.y = t.y + phase * t.y_row;
+        if (t.add) part.add = t.add + phase * t.y_row;
         part.y_row = t.y_row * t.tap_h;
         part.rows = (t.rows - phase + t.tap_h - 1) / t.tap_h;
         run_rows(part);

@@ -28,7 +28,8 @@ using fastconv::DepthwiseTile;
 
 template <class T>
 FASTCONV_INLINE Vector<T> start_of(const DepthwiseTile<T>& t, const T* y, int count) {
-  return t.accumulate ? load_some(y, count) : broadcast(t.bias);
+  const Vector<T> bias = broadcast(t.bias);
+  return t.add ? bias + load_some(t.add + (y - t.y), count) : bias;
 }
 
 template <class T>

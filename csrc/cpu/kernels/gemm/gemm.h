@@ -1,6 +1,6 @@
 // The register tile behind every convolution: a small matrix product with its result finished on registers.
 //
-//   c[i][j] = act( sum over s < segments, k < depth of  A(i, s, k) * B(s, k, j)  + bias (+ c[i][j]) )
+//   c[i][j] = act( sum over s < segments, k < depth of  A(i, s, k) * B(s, k, j)  + bias (+ add[i][j]) )
 //   A(i, s, k) = a[a_segment[s] + k * a_k + i * a_row]      one element, broadcast to all lanes
 //   B(s, k, j) = b[b_segment[s] + k * b_k + j]              j contiguous: one or two vectors
 //
@@ -44,8 +44,8 @@ struct GemmTile {
 
   const T* row_bias;  // one per row, one per column, or null
   const T* col_bias;
-  bool accumulate;  // add what c holds
-  bool activate;    // clamp to [low, high], keeping NaN
+  const T* add;   // where it is not null: as many elements placed as those of c are; c itself, to accumulate
+  bool activate;  // clamp to [low, high], keeping NaN
   T low, high;
 };
 

@@ -5,7 +5,7 @@
 //     for k in depth:
 //       b0, b1 = vectors of B               2 loads
 //       for i in rows: acc[i][:] += broadcast(A[i]) * b[:]
-//   bias, what c held, activation on acc; store along rows, or transposed in registers, or through a small tile
+//   bias, what is to be added, activation on acc; store along rows, or transposed in registers, or through a small tile
 //
 // Register budget (accumulators + B + broadcast):  AVX-512 14x2 + 2 + 1 = 31 of 32;  AVX2 and SSE 6x2 + 2 + 1 = 15 of
 // 16 (SSE has no FMA: its product takes the last one);  NEON 12x2 + 2 + 1 = 27 of 32.
@@ -33,7 +33,7 @@ __attribute__((noinline)) void finish_scalar(const GemmTile<T>& g, const T* tile
       T value = tile[i * width + j];
       if (g.row_bias) value += g.row_bias[i];
       if (g.col_bias) value += g.col_bias[j];
-      if (g.accumulate) value += *c;
+      if (g.add) value += g.add[c - g.c];
       if (g.activate) {
         value = value < g.low ? g.low : value;
         value = value > g.high ? g.high : value;
@@ -70,7 +70,7 @@ FASTCONV_INLINE void store_rows(const GemmTile<T>& g, Vector<T> (&acc)[rows][vec
     for (int v = 0; v < vectors; ++v) {
       T* const c = g.c + i * g.c_row + v * kLanes<T>;
       Vector<T> value = acc[i][v];
-      if (g.accumulate) value += load(c);
+      if (g.add) value += load(g.add + (c - g.c));
       if (g.activate) value = clamp<T>(value, g.low, g.high);
       store(c, value);
     }
@@ -87,7 +87,7 @@ FASTCONV_INLINE void store_some_rows(const GemmTile<T>& g, Vector<T> (&acc)[rows
     for (int i = 0; i < rows; ++i) {
       T* const c = g.c + i * g.c_row + v * kLanes<T>;
       Vector<T> value = acc[i][v];
-      if (g.accumulate) value += load_some(c, count);
+      if (g.add) value += load_some(g.add + (c - g.c), count);
       if (g.activate) value = clamp<T>(value, g.low, g.high);
       store_some(c, value, count);
     }
@@ -107,7 +107,7 @@ FASTCONV_INLINE void store_block_transposed(const GemmTile<T>& g, Vector<T> (&ac
     if (v * lanes + j >= g.cols) return;
     T* const c = g.c + (v * lanes + j) * g.c_col + first;
     Vector<T> value = block[j];
-    if (g.accumulate) value += load_first<count>(c);
+    if (g.add) value += load_first<count>(g.add + (c - g.c));
     if (g.activate) value = clamp<T>(value, g.low, g.high);
     store_first<count>(c, value);
   }

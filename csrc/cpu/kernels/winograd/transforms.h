@@ -152,6 +152,7 @@ void output_tiles(const WinogradOutput& w) {
 #pragma GCC unroll 8
       for (int j = 0; j < cols; ++j) {
         Floats value = out[j] + bias;
+        if (w.add) value += load(w.add + (dst - w.dst) + i * w.row + j * w.col);
         if (w.activate) value = clamp<float>(value, w.low, w.high);
         store(dst + i * w.row + j * w.col, value);
       }

@@ -51,6 +51,7 @@ struct WinogradOutput {
   int64_t row, col, dst_tile;
   int64_t tiles;
   const float* bias;  // a vector of them, or null
+  const float* add;   // as many elements placed as those of dst are, or null
   bool activate;      // clamp to [low, high], keeping NaN
   float low, high;
 };

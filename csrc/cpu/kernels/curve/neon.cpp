@@ -1,0 +1,8 @@
+// The curves of tile.h for neon: vectors of 16 bytes.
+#define FASTCONV_VECTOR_BYTES 16
+#include "tile.h"
+
+namespace fastconv {
+extern const CurveKernels curve_neon;
+const CurveKernels curve_neon = {make_curve_kernel<float>(), make_curve_kernel<double>()};
+}  // namespace fastconv
