@@ -167,3 +167,22 @@ def test_regret_is_measured_over_every_algorithm(monkeypatch: pytest.MonkeyPatch
     ((name, chosen, best, value),) = regret.regrets((layer,), 1, 0.001)
     assert (name, best) == (layer.name, "im2col")
     assert value == (0.0 if chosen == "im2col" else 1.0)
+
+
+def test_the_readme_tables_come_from_the_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = {**run_one([]).place, "peers": {"torch": "2"}}
+    files = []
+    for threads in (2, 1):
+        rows = [
+            bench.Row("a", "GFLOP/s", 2e9, {"fastconv": 1.0, "torch": 3.0, "ncnn": 2.0}, {}, "direct"),
+            bench.Row("b", "GFLOP/s", 2e9, {"fastconv": 1.0, "torch": 0.5 * threads}, {}, "pointwise"),
+        ]
+        files.append(tmp_path / f"{threads}.json")
+        files[-1].write_text(bench.Run("layers", threads, rows, place).to_json())
+    assert script("table", monkeypatch).main([str(file) for file in files]) == 0
+    printed = capsys.readouterr().out
+    assert "| a | 2 | direct | ncnn 1 | 2.00 | 2.00 |" in printed
+    assert "| b | 2 | pointwise | torch 4 | **0.50** | 1.00 |" in printed
+    assert "| layers, batch 1, 2 threads | 2 | 1.41 | 1.73 | 0 | 1.00 b |" in printed
