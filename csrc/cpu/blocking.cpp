@@ -9,8 +9,6 @@ namespace {
 // 1024 x 32 floats (128 KB) leaves room in a 256 KB L2 for the weight panel beside it.
 constexpr int64_t kDepth = 1024;
 
-int64_t rows_of(const Machine& m) { return m.isa == Isa::avx512 ? 14 : m.isa == Isa::neon ? 12 : 6; }
-
 // Cycles per element to bring a finished tile to the result: whole vectors, transposed in registers, one by one.
 // Fitted to single tiles in L1 on Zen 5; only their order matters for the choice.
 constexpr double kStoreVector = 0.1, kStoreTransposed = 0.8, kStoreScalar = 3.0;
@@ -53,8 +51,8 @@ void choose_block(GatherBlocking& b, const Gather& g, const Machine& m, int64_t 
     double least = 0;
     for (int64_t rows = 1; rows <= std::min(most, std::max(for_threads, ceil_div(width, g.w().dst))); ++rows) {
       const int64_t pixels = whole_block ? rows * g.w().dst : g.w().dst;
-      const double cycles = b.channels_on_vector ? tile_cycles(pixels, rows_of(m), width, lanes)
-                                                 : tile_cycles(rows_of(m), rows_of(m), pixels, lanes);
+      const double cycles = b.channels_on_vector ? tile_cycles(pixels, gemm_rows(m), width, lanes)
+                                                 : tile_cycles(gemm_rows(m), gemm_rows(m), pixels, lanes);
       // Each block reads the rows its windows share with the next one again.
       const double halo = 1 + 0.02 * static_cast<double>(g.h().taps) / static_cast<double>(rows);
       const double waste = cycles / static_cast<double>(pixels) * halo;
@@ -68,6 +66,8 @@ void choose_block(GatherBlocking& b, const Gather& g, const Machine& m, int64_t 
 
 }  // namespace
 
+int64_t gemm_rows(const Machine& m) { return m.isa == Isa::avx512 ? 14 : m.isa == Isa::neon ? 12 : 6; }
+
 double tile_cycles(int64_t rows, int64_t max_rows, int64_t cols, int64_t lanes) {
   const auto tile = [](double r, double v) { return std::max({r * v / 2, 4.0, (r + v) / 2}); };
   const auto column = [&](double v) {
@@ -80,7 +80,7 @@ double tile_cycles(int64_t rows, int64_t max_rows, int64_t cols, int64_t lanes) 
 }
 
 GatherBlocking block_gather(const ConvProblem& p, const Gather& g, const Machine& m, int threads, bool panels) {
-  const int64_t bytes = static_cast<int64_t>(size_of(p.dtype)), lanes = m.lanes(bytes), max_rows = rows_of(m);
+  const int64_t bytes = static_cast<int64_t>(size_of(p.dtype)), lanes = m.lanes(bytes), max_rows = gemm_rows(m);
   GatherBlocking b;
   b.panels = panels;
   const int64_t whole = g.depth();
@@ -115,7 +115,7 @@ GatherBlocking block_gather(const ConvProblem& p, const Gather& g, const Machine
 }
 
 double gather_cycles(const ConvProblem& p, const Gather& g, const GatherBlocking& b, const Machine& m) {
-  const int64_t bytes = static_cast<int64_t>(size_of(p.dtype)), lanes = m.lanes(bytes), max_rows = rows_of(m);
+  const int64_t bytes = static_cast<int64_t>(size_of(p.dtype)), lanes = m.lanes(bytes), max_rows = gemm_rows(m);
   const double depth = static_cast<double>(g.depth()), all_pixels = static_cast<double>(g.pixels());
   const int64_t rows = std::min(b.block_rows, g.h().dst);
   const bool whole_block = b.panels || rows_follow(p, g);

@@ -48,6 +48,21 @@ struct WeightGradientBlocking {
   Split chunks;              // blocks of pixels of all images, summed apart; does not depend on the threads
 };
 
+// The same for the nest of algorithms/weight_gradient_outer.h.
+struct WeightOuterBlocking {
+  bool flat = false;     // a plain matrix product: pixels follow each other, both operands are read where they lie
+  bool panels = false;   // a row per (input channel, tap); or one per input channel, read tap by tap
+  bool swapped = false;  // output channels down the rows, input channels along the vector; flat only
+  Stage stage;
+  Split flat_pixels;  // of an image, or channels last of all
+  int64_t block_rows = 1, block_cols = 1;
+  int64_t d_blocks = 1, h_blocks = 1, w_blocks = 1;
+  int64_t pieces_at_once = 1;  // blocks of pixels between two updates of the sums
+  Split row_blocks;            // channels down the rows
+  Split vector_groups;         // tiles along the vector
+  Split chunks;                // blocks of pixels of all images, summed apart; does not depend on the threads
+};
+
 // Which loop nest a depthwise problem takes (algorithms/depthwise_nests.h).
 enum class DepthwiseNest : uint8_t { image, turned, staged, channels, sums };
 
@@ -72,10 +87,14 @@ struct Blocking {
   std::vector<GatherBlocking> gathers;
   int64_t items = 0;  // work items of all gathers, images and groups
   WeightGradientBlocking weight_gradient;
+  WeightOuterBlocking weight_outer;
   DepthwiseNest depthwise_nest = DepthwiseNest::staged;
   WinogradBlocking winograd;
   size_t thread_bytes = 0;  // of the workspace, per thread
 };
+
+// Rows of the gemm tile of a machine.
+int64_t gemm_rows(const Machine& machine);
 
 // Cycles that the tiles of a rows x cols product take per element of depth, at two multiply-adds a cycle of latency
 // four: small tiles wait for their own accumulators, narrow ones for their loads.

@@ -5,27 +5,35 @@
 // A tile lies within one row of results. Where im2col writes every input element once per tap, this reads it once per
 // tap from a stage that was written once; it pays where the result has few channels (stems, the lecture's layers),
 // since a panel is then read too few times to be worth packing. The nest is gather_nest.h without panels.
+// A weight gradient reads the padded image in the same way (weight_gradient_outer.h).
 #include "gather_nest.h"
+#include "weight_gradient_outer.h"
 
 namespace fastconv {
 
-Support direct_supports(const ConvProblem& p, const Machine&) {
-  if (p.direction == Direction::weight_gradient) return {"direct computes no weight gradients"};
-  return {};
-}
+Support direct_supports(const ConvProblem&, const Machine&) { return {}; }
 
 double direct_cost(const ConvProblem& p, const Machine& machine, int threads) {
+  if (p.direction == Direction::weight_gradient) return weight_outer_cost(p, machine, false) / threads;
   return gathers_cost(p, machine, threads, false);
 }
 
-void direct_prepare(ConvPlan& plan) { prepare_gathers(plan, false); }
+void direct_prepare(ConvPlan& plan) {
+  if (plan.problem.direction == Direction::weight_gradient)
+    prepare_weight_outer(plan, false);
+  else
+    prepare_gathers(plan, false);
+}
 
 void direct_pack(const ConvPlan& plan, const void* w, void* packed, Interrupt& interrupt) {
   pack_gathers(plan, w, packed, interrupt);
 }
 
 void direct_run(const ConvPlan& plan, const ConvOperands& operands, std::byte* workspace, Interrupt& interrupt) {
-  run_gathers(plan, operands, workspace, interrupt);
+  if (plan.problem.direction == Direction::weight_gradient)
+    run_weight_outer(plan, operands, workspace, interrupt);
+  else
+    run_gathers(plan, operands, workspace, interrupt);
 }
 
 }  // namespace fastconv

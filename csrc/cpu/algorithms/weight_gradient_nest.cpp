@@ -229,9 +229,10 @@ void prepare_weight_gradient(ConvPlan& plan) {
 }
 
 double weight_gradient_cost(const ConvProblem& p, const Machine& machine, int threads) {
-  // Two multiply-adds a cycle, and the columns moved twice; small tiles are not told apart.
+  // Two multiply-adds a cycle and a third on top to add up lanes, and the columns moved twice; small tiles are not
+  // told apart.
   const double lanes = static_cast<double>(machine.lanes(static_cast<int64_t>(size_of(p.dtype))));
-  return p.flops() / 2 / lanes * (0.5 + 4.0 / static_cast<double>(p.out_c_group())) / threads;
+  return p.flops() / 2 / lanes * (0.67 + 4.0 / static_cast<double>(p.out_c_group())) / threads;
 }
 
 void run_weight_gradient(const ConvPlan& plan, const ConvOperands& operands, std::byte* workspace,

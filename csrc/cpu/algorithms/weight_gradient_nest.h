@@ -1,4 +1,4 @@
-// The loop nest of the weight gradient: inner products along the pixels.
+// The loop nest of the weight gradient of few output channels: inner products along the pixels.
 //
 //   dw[out_c][(in_c, tap)] = sum over images and pixels of  dy[out_c][pixel] * column[(in_c, tap)][pixel]
 //
