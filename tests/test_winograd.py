@@ -28,7 +28,7 @@ LAYERS = [
 def test_error_on_normal_numbers(
     kernel: tuple[int, int], size: tuple[int, int], channels: int, relative: float, isa: str
 ) -> None:
-    """At most 3e-5 of the largest value, and in the mean as the form promises; forward and input gradient."""
+    """At most 3e-5 of the largest value, and in the mean as the form promises; forward and both gradients."""
     rng = np.random.default_rng(channels + sum(size))
     x = rng.standard_normal((1, channels, *size)).astype(np.float32)
     w = rng.standard_normal((24, channels, *kernel)).astype(np.float32)
@@ -38,7 +38,9 @@ def test_error_on_normal_numbers(
     y = fastconv.conv2d(x, w, padding=pads, algorithm="winograd")
     back = fastconv.grad.conv2d_input(x.shape, w, y, padding=pads, algorithm="winograd")
     wanted = oracle.input_gradient(size, w.astype(np.float64), y.astype(np.float64), *window)
-    for got, right in ((y, expected), (back, wanted)):
+    taps = fastconv.grad.conv2d_weight(x, w.shape, y, padding=pads, algorithm="winograd")
+    summed = oracle.weight_gradient(x.astype(np.float64), kernel, y.astype(np.float64), *window)
+    for got, right in ((y, expected), (back, wanted), (taps, summed)):
         assert np.linalg.norm(got - right) <= relative * np.linalg.norm(right), isa
         assert np.abs(got - right).max() <= 3e-5 * np.abs(right).max(), isa
 
@@ -47,5 +49,7 @@ def test_chosen_by_auto_and_never_by_exact() -> None:
     shapes = ((1, 64, 56, 56), (64, 64, 3, 3))
     assert fastconv.explain(*shapes, padding=1).algorithm == "winograd"
     assert fastconv.explain(*shapes, padding=1, algorithm="exact").algorithm != "winograd"
+    gradient = fastconv.explain(*shapes, padding=1, direction="weight_gradient")
+    assert gradient.algorithm == "winograd"
     # One channel leaves the lanes of a vector empty.
     assert fastconv.explain((1, 1, 28, 28), (25, 1, 3, 3)).algorithm != "winograd"

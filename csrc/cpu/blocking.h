@@ -83,6 +83,16 @@ struct WinogradBlocking {
   int64_t chunks() const { return (panels + chunk_panels - 1) / chunk_panels; }
 };
 
+// How a weight gradient by Winograd's algorithm is divided (algorithms/winograd_weights.cpp). Sizes are in elements.
+struct WinogradWeightBlocking {
+  int form_h = 0, form_w = 0;
+  int64_t positions = 0, tiles_h = 0, tiles_w = 0;
+  Split rows;                           // tile rows of all images, in chunks that are transformed at a time
+  Split out_blocks, in_blocks;          // vectors of channels
+  int64_t out_width = 0, in_width = 0;  // lanes of a block
+  int64_t out_position = 0, in_position = 0, sum_position = 0;
+};
+
 struct Blocking {
   std::vector<GatherBlocking> gathers;
   int64_t items = 0;  // work items of all gathers, images and groups
@@ -90,6 +100,7 @@ struct Blocking {
   WeightOuterBlocking weight_outer;
   DepthwiseNest depthwise_nest = DepthwiseNest::staged;
   WinogradBlocking winograd;
+  WinogradWeightBlocking winograd_weight;
   size_t thread_bytes = 0;  // of the workspace, per thread
 };
 

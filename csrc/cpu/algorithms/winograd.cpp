@@ -1,7 +1,8 @@
 // winograd: convolutions of stride 1 by Winograd's minimal filtering.
 //
 //   F(2x2), F(4x4), F(6x6) for 3x3;  F(2x2), F(4x4) for 5x5;  F(2x2) for 7x7;  the 1-D forms of the same for 1x3, 3x1,
-//   1x5, 1x7 and so on. Forward and input gradient; for the loop nest see winograd.h.
+//   1x5, 1x7 and so on. For the loop nest see winograd.h, for
+//   that of the weight gradient winograd_weights.cpp.
 //
 // It rounds worse than a plain sum: differences of inputs are multiplied with differences of filters, and large
 // intermediate values cancel. The row is not exact, and float64 is refused: who computes in it wants its digits.
@@ -28,21 +29,11 @@ bool identity(const Walk& walk) {
 
 bool odd_taps(int64_t taps) { return taps == 1 || taps == 3 || taps == 5 || taps == 7; }
 
-// The forms of an axis: index into kWinogradForms for this alpha, or -1.
-int form_of(int64_t taps, int alpha) {
-  if (taps == 1) return 0;
-  for (int i = 1; i < kWinogradFormCount; ++i)
-    if (kWinogradForms[i].alpha == alpha && kWinogradForms[i].results == alpha - taps + 1) return i;
-  return -1;
-}
-
 // The form is chosen for this many images: it may not depend on the batch, and weights are shared by one.
 constexpr int64_t kNominalBatch = 4;
 // Source channels summed in registers: their weights fill a third of L1, and the rounding of a sum, which grows with
 // its length, stays that of so many terms.
 constexpr int64_t kDepth = 128;
-// A longer form loses digits: it must gain at least this share.
-constexpr double kLongFormGain = 0.85;
 
 WinogradBlocking block_tiles(const ConvProblem& p, const Gather& g, const Machine& m, int threads, int form_h,
                              int form_w) {
@@ -89,8 +80,7 @@ WinogradBlocking block_tiles(const ConvProblem& p, const Gather& g, const Machin
   return b;
 }
 
-// Operations to transform a line of alpha elements one way, and back to `results` of them.
-double line_in(int alpha) { return alpha == 1 ? 0 : alpha == 4 ? 4 : alpha == 6 ? 12 : 24; }
+// Operations to transform a line back to its results.
 double line_out(const WinogradForm& f) { return f.alpha == 1 ? 0 : (f.alpha / 2 - 1) * (2 + f.results) + 1.0; }
 
 // Fitted to 33 layers on one thread of a Zen 5 with AVX-512, 1 to 512 channels, 7x7 to 224x224, all forms: by how much
@@ -112,7 +102,7 @@ double block_cycles(const Gather& g, const Machine& m, const WinogradBlocking& b
   const double tile = tile_cycles(block, gemm.max_rows, g.dst_c, gemm.lanes) * static_cast<double>(g.src_c);
   const double calls = static_cast<double>(b.panels * ceil_div(block, gemm.max_rows) * b.depths.parts);
   const double products = blocks * positions * (tile * kProducts + calls * kCall);
-  const double in_lines = (w.alpha * line_in(h.alpha) + h.alpha * line_in(w.alpha)) / 2;
+  const double in_lines = (w.alpha * winograd_line_in(h.alpha) + h.alpha * winograd_line_in(w.alpha)) / 2;
   const double out_lines = (w.alpha * line_out(h) + h.results * line_out(w)) / 2;
   const double transforms = in_vectors * (in_lines + 2 * positions + kStagePixel * results) +
                             out_vectors * (out_lines + 2 * positions + kStorePixel * results);
@@ -131,18 +121,27 @@ std::pair<int, int> choose_forms(ConvProblem p, const Gather& g, const Machine& 
   std::pair<int, int> best{0, 0};
   double least = 0;
   for (const int alpha : {4, 6, 8}) {
-    const int h = form_of(g.h().taps, alpha), w = form_of(g.w().taps, alpha);
+    const int h = winograd_form(g.h().taps, alpha), w = winograd_form(g.w().taps, alpha);
     if (h < 0 || w < 0) continue;
     const double cycles = block_cycles(g, m, block_tiles(p, g, m, 1, h, w));
-    if (best == std::pair{0, 0} || cycles < least * (alpha == 8 ? kLongFormGain : 1)) least = cycles, best = {h, w};
+    if (best == std::pair{0, 0} || cycles < least * (alpha == 8 ? kWinogradLongFormGain : 1))
+      least = cycles, best = {h, w};
   }
   return best;
 }
 
 }  // namespace
 
+int winograd_form(int64_t taps, int alpha) {
+  if (taps == 1) return 0;
+  for (int i = 1; i < kWinogradFormCount; ++i)
+    if (kWinogradForms[i].alpha == alpha && kWinogradForms[i].results == alpha - taps + 1) return i;
+  return -1;
+}
+
+double winograd_line_in(int alpha) { return alpha == 1 ? 0 : alpha == 4 ? 4 : alpha == 6 ? 12 : 24; }
+
 Support winograd_supports(const ConvProblem& p, const Machine&) {
-  if (p.direction == Direction::weight_gradient) return {"winograd computes no weight gradients"};
   if (p.dtype != DType::float32) return {"winograd computes in float32 only"};
   const std::vector<Gather> gathers = make_gathers(p);
   if (gathers.size() != 1 || !unit_steps(gathers[0].h()) || !unit_steps(gathers[0].w()))
@@ -156,12 +155,14 @@ Support winograd_supports(const ConvProblem& p, const Machine&) {
 }
 
 double winograd_cost(const ConvProblem& p, const Machine& machine, int threads) {
+  if (p.direction == Direction::weight_gradient) return winograd_weights_cost(p, machine) / threads;
   const Gather g = make_gathers(p)[0];
   const auto [h, w] = choose_forms(p, g, machine);
   return block_cycles(g, machine, block_tiles(p, g, machine, 1, h, w)) * static_cast<double>(p.groups) / threads;
 }
 
 void winograd_prepare(ConvPlan& plan) {
+  if (plan.problem.direction == Direction::weight_gradient) return prepare_winograd_weights(plan);
   const ConvProblem& p = plan.problem;
   const Gather& g = plan.gathers[0];
   const auto [h, w] = choose_forms(p, g, plan.machine);

@@ -37,4 +37,17 @@ void transform_panel(const ConvPlan& plan, int64_t group, const WinogradPanel& p
 
 size_t winograd_thread_bytes(const ConvPlan& plan);
 
+// A longer form loses digits: it must gain at least this share.
+constexpr double kWinogradLongFormGain = 0.85;
+// The form of an axis: index into kWinogradForms for this alpha, or -1.
+int winograd_form(int64_t taps, int alpha);
+// Operations to transform a line of alpha elements.
+double winograd_line_in(int alpha);
+
+// The weight gradient (winograd_weights.cpp).
+double winograd_weights_cost(const ConvProblem& problem, const Machine& machine);
+void prepare_winograd_weights(ConvPlan& plan);
+void run_winograd_weights(const ConvPlan& plan, const ConvOperands& operands, std::byte* workspace,
+                          Interrupt& interrupt);
+
 }  // namespace fastconv

@@ -263,6 +263,8 @@ size_t winograd_thread_bytes(const ConvPlan& plan) {
 }
 
 void winograd_run(const ConvPlan& plan, const ConvOperands& operands, std::byte* workspace, Interrupt& interrupt) {
+  if (plan.problem.direction == Direction::weight_gradient)
+    return run_winograd_weights(plan, operands, workspace, interrupt);
   WinogradRun run(plan, operands, workspace);
   parallel_for(plan.blocking.items, plan.threads, interrupt,
                [&](int64_t item, int thread) { run.item(item, thread, interrupt); });

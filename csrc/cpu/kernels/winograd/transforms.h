@@ -101,6 +101,113 @@ FASTCONV_INLINE void output_line(const Floats (&in)[alpha], Floats (&out)[result
   }
 }
 
+// Of the product of (p^2 - q^2) over the other pairs, twice p^2 of it; and of -q^2 over all pairs: G's denominators.
+constexpr float pair_scale(int pairs, int pair) {
+  const double* const points = kWinogradPoints[pairs - 1];
+  double value = 2 * points[pair] * points[pair];
+  for (int q = 0; q < pairs; ++q)
+    if (q != pair) value *= points[pair] * points[pair] - points[q] * points[q];
+  return static_cast<float>(1 / value);
+}
+constexpr float zero_scale(int pairs) {
+  double value = 1;
+  for (int q = 0; q < pairs; ++q) value *= -kWinogradPoints[pairs - 1][q] * kWinogradPoints[pairs - 1][q];
+  return static_cast<float>(1 / value);
+}
+
+// G^T: powers of the points as in A, of the scaled sums.
+template <int alpha, int taps>
+FASTCONV_INLINE void taps_line(const Floats (&in)[alpha], Floats (&out)[taps]) {
+  if constexpr (alpha == 1) {
+    out[0] = in[0];
+  } else {
+    constexpr int pairs = alpha / 2 - 1;
+    Floats scaled[alpha];
+    scaled[0] = in[0] * zero_scale(pairs);
+    scaled[alpha - 1] = in[alpha - 1];
+#pragma GCC unroll 4
+    for (int q = 0; q < pairs; ++q) {
+      scaled[1 + 2 * q] = in[1 + 2 * q] * pair_scale(pairs, q);
+      scaled[2 + 2 * q] = in[2 + 2 * q] * pair_scale(pairs, q);
+    }
+    output_line<alpha, taps>(scaled, out);
+  }
+}
+
+// A^T: the polynomial with these coefficients, at the points.
+template <int alpha, int results>
+FASTCONV_INLINE void spread_line(const Floats (&in)[results], Floats (&out)[alpha]) {
+  out[0] = in[0];
+  if constexpr (alpha > 1) {
+    constexpr int pairs = alpha / 2 - 1;
+    out[alpha - 1] = in[results - 1];
+#pragma GCC unroll 4
+    for (int q = 0; q < pairs; ++q) {
+      Floats even = in[0], odd = in[1] * power(kWinogradPoints[pairs - 1][q], 1);
+#pragma GCC unroll 8
+      for (int i = 2; i < results; ++i) (i % 2 ? odd : even) += in[i] * power(kWinogradPoints[pairs - 1][q], i);
+      out[1 + 2 * q] = even + odd;
+      out[2 + 2 * q] = even - odd;
+    }
+  }
+}
+
+template <int form_h, int form_w>
+void spread_tiles(const WinogradInput& w) {
+  constexpr int alpha_h = kWinogradForms[form_h].alpha, alpha_w = kWinogradForms[form_w].alpha;
+  constexpr int rows = kWinogradForms[form_h].results, cols = kWinogradForms[form_w].results;
+  const float* src = w.src;
+  float* dst = w.dst;
+  for (int64_t t = 0; t < w.tiles; ++t, src += w.src_tile, dst += w.dst_tile) {
+    Floats block[alpha_h][cols];
+#pragma GCC unroll 1
+    for (int j = 0; j < cols; ++j) {
+      Floats in[rows], out[alpha_h];
+#pragma GCC unroll 8
+      for (int i = 0; i < rows; ++i) in[i] = load(src + i * w.row + j * w.col);
+      spread_line<alpha_h, rows>(in, out);
+#pragma GCC unroll 8
+      for (int i = 0; i < alpha_h; ++i) block[i][j] = out[i];
+    }
+    float* to = dst;
+#pragma GCC unroll 1
+    for (int i = 0; i < alpha_h; ++i) {
+      Floats out[alpha_w];
+      spread_line<alpha_w, cols>(block[i], out);
+#pragma GCC unroll 8
+      for (int j = 0; j < alpha_w; ++j, to += w.position) store(to, out[j]);
+    }
+  }
+}
+
+template <int form_h, int form_w>
+void taps_tiles(const WinogradOutput& w) {
+  constexpr int alpha_h = kWinogradForms[form_h].alpha, alpha_w = kWinogradForms[form_w].alpha;
+  constexpr int rows = alpha_h - kWinogradForms[form_h].results + 1;
+  constexpr int cols = alpha_w - kWinogradForms[form_w].results + 1;
+  const float* src = w.src;
+  float* dst = w.dst;
+  for (int64_t t = 0; t < w.tiles; ++t, src += w.src_tile, dst += w.dst_tile) {
+    Floats block[rows][alpha_w];
+#pragma GCC unroll 1
+    for (int j = 0; j < alpha_w; ++j) {
+      Floats in[alpha_h], out[rows];
+#pragma GCC unroll 8
+      for (int i = 0; i < alpha_h; ++i) in[i] = load(src + (i * alpha_w + j) * w.position);
+      taps_line<alpha_h, rows>(in, out);
+#pragma GCC unroll 8
+      for (int i = 0; i < rows; ++i) block[i][j] = out[i];
+    }
+#pragma GCC unroll 1
+    for (int i = 0; i < rows; ++i) {
+      Floats out[cols];
+      taps_line<alpha_w, cols>(block[i], out);
+#pragma GCC unroll 8
+      for (int j = 0; j < cols; ++j) store(dst + i * w.row + j * w.col, out[j]);
+    }
+  }
+}
+
 template <int alpha_h, int alpha_w>
 void input_tiles(const WinogradInput& w) {
   const float* src = w.src;
@@ -246,6 +353,8 @@ constexpr void fill_form(WinogradKernels& kernels) {
   if constexpr (alpha_h == alpha_w || alpha_h == 1 || alpha_w == 1) {
     kernels.input[h][w] = input_tiles<alpha_h, alpha_w>;
     kernels.output[h][w] = output_tiles<h, w>;
+    kernels.spread[h][w] = spread_tiles<h, w>;
+    kernels.taps[h][w] = taps_tiles<h, w>;
   }
 }
 
@@ -256,7 +365,7 @@ constexpr void fill_row(WinogradKernels& kernels, Indices<w...>) {
 
 template <int... h>
 constexpr WinogradKernels make_winograd(Indices<h...> forms) {
-  WinogradKernels kernels{kLanes<float>, {}, {}, transform_filters, gather_planes, scatter_planes};
+  WinogradKernels kernels{kLanes<float>, {}, {}, {}, {}, transform_filters, gather_planes, scatter_planes};
   (fill_row<h>(kernels, forms), ...);
   return kernels;
 }

@@ -14,6 +14,9 @@
 //   input    pixels -> positions, per tile: dst[position * p + tile * t + lane],  position = ph * alpha_w + pw
 //   output   positions -> pixels, bias and activation included
 //   scatter  pixels -> planes:  dst[i * plane + q] = src[q * lanes + i]   i < channels
+//   spread   pixels -> positions, per tile: A^T, the way back through `output`; with `input` and `taps` it makes the
+//            weight gradient
+//   taps     positions -> taps: G^T, the way back through `filter`; places them as `output` does, without bias
 //   filter   taps -> positions, in double: dst[position * p + c * width + lane]
 // gather reads, and scatter writes, not an element more than named; the others move whole vectors.
 // After: S. Winograd, Arithmetic Complexity of Computations (1980); A. Lavin, S. Gray, arXiv 1509.09308 (2015).
@@ -77,6 +80,8 @@ struct WinogradKernels {
   // By form; null where the two axes have different alpha, both above 1.
   void (*input[kWinogradFormCount][kWinogradFormCount])(const WinogradInput&);
   void (*output[kWinogradFormCount][kWinogradFormCount])(const WinogradOutput&);
+  void (*spread[kWinogradFormCount][kWinogradFormCount])(const WinogradInput&);
+  void (*taps[kWinogradFormCount][kWinogradFormCount])(const WinogradOutput&);
   void (*filter)(const WinogradFilter&);
   void (*gather)(const WinogradPlanes&);
   void (*scatter)(const WinogradPlanes&);
