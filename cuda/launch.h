@@ -3,6 +3,7 @@
 
 #include <cuda_runtime.h>
 
+#include <cstdlib>
 #include <functional>
 #include <string>
 #include <tuple>
@@ -18,10 +19,33 @@ struct DeviceError : std::runtime_error {
 // What an algorithm needs from outside: the caller's stream.
 struct Stream {
   cudaStream_t handle = nullptr;
+  bool load_only = false;  // launches load their kernels and start nothing: what is to be launched later is there
 };
 
 inline void check(cudaError_t error, const char* what) {
-  if (error != cudaSuccess) throw DeviceError(cat("CUDA: ", what, " failed: ", cudaGetErrorString(error)));
+  if (error == cudaSuccess) return;
+#ifndef FASTCONV_EMULATED
+  // After these every later call of the process fails with the same error, whatever it does.
+  const bool lost = error == cudaErrorIllegalAddress || error == cudaErrorMisalignedAddress ||
+                    error == cudaErrorLaunchFailure || error == cudaErrorIllegalInstruction;
+  const char* const more = lost ? " (an earlier call may have caused it, which FASTCONV_CUDA_SYNC=1 shows; "
+                                  "the process cannot use the device any more)"
+                           : error == cudaErrorNoKernelImageForDevice
+                               ? " (fastconv.show_config() has the architectures that this build is for)"
+                               : "";
+  throw DeviceError(cat("CUDA: ", what, " failed: ", cudaGetErrorString(error), more));
+#else
+  throw DeviceError(cat("CUDA: ", what, " failed: ", cudaGetErrorString(error)));
+#endif
+}
+
+// FASTCONV_CUDA_SYNC=1: every launch waits for its kernel, so that an error is that of the launch that it names.
+inline bool waits_for_kernels() {
+  static const bool waits = [] {
+    const char* const text = std::getenv("FASTCONV_CUDA_SYNC");
+    return text && *text && std::string(text) != "0";
+  }();
+  return waits;
 }
 
 // Without opting in, a block may have this much shared memory on every architecture; with it, this much on all of 8.0
@@ -43,19 +67,24 @@ void launch(const char* name, void (*kernel)(Params...), dim3 grid, dim3 block, 
                           " bytes of shared memory is beyond the limits of the device"));
   std::tuple<Params...> values(args...);
 #ifdef FASTCONV_EMULATED
-  (void)stream;
+  if (stream.load_only) return;
   emulator::run_grid(name, {grid.x, grid.y, grid.z}, {block.x, block.y, block.z}, shared,
                      [&] { std::apply(kernel, values); });
 #else
   const auto* const function = reinterpret_cast<const void*>(kernel);
   if (shared > kPlainShared)
     check(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)), name);
+  if (stream.load_only) {
+    cudaFuncAttributes attributes;
+    return check(cudaFuncGetAttributes(&attributes, function), name);
+  }
   std::apply(
       [&](auto&... value) {
         void* pointers[] = {const_cast<void*>(static_cast<const void*>(&value))...};
         check(cudaLaunchKernel(function, grid, block, pointers, shared, stream.handle), name);
       },
       values);
+  if (waits_for_kernels()) check(cudaStreamSynchronize(stream.handle), name);
 #endif
 }
 

@@ -94,20 +94,23 @@ namespace {
 size_t rounded(size_t bytes) { return (bytes + 255) / 256 * 256; }
 }  // namespace
 
-size_t scratch_bytes(const ConvPlan& plan) { return rounded(plan.packed_bytes) + plan.workspace_bytes; }
+size_t scratch_bytes(const ConvPlan& plan, bool packed) {
+  return (packed ? 0 : rounded(plan.packed_bytes)) + plan.workspace_bytes;
+}
 
 void run_plan(const ConvPlan& plan, ConvOperands operands, void* scratch, Stream& stream) {
-  auto* const bytes = static_cast<std::byte*>(scratch);
+  auto* bytes = static_cast<std::byte*>(scratch);
   if (plan.packed_bytes && !operands.packed) {
     plan.algorithm->pack(plan, operands.w, bytes, stream);
     operands.packed = bytes;
+    bytes += rounded(plan.packed_bytes);
   }
-  std::byte* const workspace = plan.workspace_bytes ? bytes + rounded(plan.packed_bytes) : nullptr;
+  std::byte* const workspace = plan.workspace_bytes ? bytes : nullptr;
   plan.algorithm->run(plan, operands, workspace, stream);
 }
 
 void run_plan(const ConvPlan& plan, ConvOperands operands, Stream& stream) {
-  const DeviceBuffer scratch(scratch_bytes(plan), stream);
+  const DeviceBuffer scratch(scratch_bytes(plan, operands.packed != nullptr), stream);
   run_plan(plan, operands, scratch.data(), stream);
 }
 

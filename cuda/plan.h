@@ -64,8 +64,8 @@ ConvPlan make_plan(const ConvProblem& problem, const Device& device, Precision p
 ConvPlan make_plan(const ConvProblem& problem, const Device& device, Precision precision, const std::string& forced,
                    Element element);
 
-// For the packed weights, unless operands.packed has them, and the algorithm's own workspace.
-size_t scratch_bytes(const ConvPlan& plan);
+// For the packed weights, unless `packed` says that operands.packed will have them, and the algorithm's own workspace.
+size_t scratch_bytes(const ConvPlan& plan, bool packed = false);
 
 // Queues everything on the stream; the operands are device memory, contiguous in the problem's layout, aligned as their
 // elements are (packed weights and scratch: 16 bytes).

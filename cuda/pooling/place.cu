@@ -136,7 +136,7 @@ void find_bad_index(const PlaceProblem& p, const int64_t* index, int64_t* bad, S
 void run_place(const PlaceProblem& p, Element element, const int64_t* index, const void* values, void* targets,
                bool add, Stream& stream) {
   const size_t bytes = static_cast<size_t>(p.batch * p.channels * p.targets) * size_of(element);
-  if (bytes) check(cudaMemsetAsync(targets, 0, bytes, stream.handle), "zeroing planes");
+  if (bytes && !stream.load_only) check(cudaMemsetAsync(targets, 0, bytes, stream.handle), "zeroing planes");
   visit_element(element, [&](auto zero) {
     using T = decltype(zero);
     add ? place<T, true>(p, index, values, targets, stream) : place<T, false>(p, index, values, targets, stream);

@@ -19,9 +19,10 @@ SANITIZE = ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefi
 
 
 def sources() -> list[Path]:
-    """Everything that belongs to the module; bindings of the real one and what reads a driver stay out."""
+    """Everything that belongs to the module: all of fastconv._cuda but its name, the emulator, and what tests ask."""
     engine = [ROOT / "csrc/core/problem.cpp", ROOT / "csrc/core/gather.cpp", ROOT / "csrc/core/pool_problem.cpp"]
     cuda = [ROOT / "cuda/plan.cpp", ROOT / "cuda/algorithms.cpp", *sorted((ROOT / "cuda").glob("*/*.cu"))]
+    cuda += [path for path in sorted((ROOT / "cuda/bindings").glob("*.cpp")) if path.stem != "module"]
     return [*engine, *cuda, *sorted(HERE.glob("*.cpp")), *sorted(HERE.glob("*.cu"))]
 
 

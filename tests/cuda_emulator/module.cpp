@@ -4,6 +4,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include "../../cuda/bindings/bindings.h"
 #include "../../cuda/plan.h"
 #include "emulator.h"
 #include "module_arrays.h"
@@ -116,6 +117,11 @@ PYBIND11_MODULE(emulated_cuda, m) {
       },
       py::kw_only(), py::arg("seed") = 0, py::arg("lazy_copies") = false, py::arg("counting") = false,
       py::arg("views") = false);
+  // fastconv._cuda, computing here: what tests put in its place.
+  py::module_ engine = m.def_submodule("engine");
+  engine.attr("compiler") = "the emulator";
+  engine.attr("architectures") = "80";
+  fastconv::cuda::bindings::register_all(engine);
   bind_pooling(m);
   m.def("counts", &counts);
   m.def("run_trial", &run_trial);

@@ -1,0 +1,109 @@
+// Convolutions of device arrays: the functions of csrc/bindings/conv.cpp, with the call before their arguments.
+#include "bindings.h"
+#include "window.h"
+
+namespace fastconv::cuda::bindings {
+namespace {
+
+std::optional<Argument> optional_argument(const py::object& view, const char* name) {
+  if (view.is_none()) return std::nullopt;
+  return Argument(view, name);
+}
+
+// Makes the plan of a checked problem: a request that no row can do is refused before anything is allocated.
+ConvPlan plan_of(const ConvProblem& problem, const py::tuple& window_tuple, const Window& window, Element element) {
+  return make_plan(problem, current_device(), precision_of(window_tuple), window.algorithm, element);
+}
+
+py::object conv(const py::object& call_object, const std::string& op, const py::object& input, const py::object& weight,
+                const py::object& bias, const py::tuple& window_tuple, const py::object& output_padding,
+                const py::object& out) {
+  const Window window = window_from(window_tuple);
+  const bool transposed = !output_padding.is_none();
+  Argument x(input, "x"), w(weight, "weight");
+  std::optional<Argument> b = optional_argument(bias, "bias");
+  w.expect(x.element(), "x");
+  if (b) b->expect(x.element(), "x");
+  ConvSpec spec = spec_from(window, op.c_str(), transposed ? Direction::input_gradient : Direction::forward, x.dtype());
+  spec.transposed = transposed;
+  spec.w_shape = w.shape();
+  spec.y_name = "x";
+  if (transposed) spec.output_padding = output_padding.cast<Shape>();
+  (transposed ? spec.y_shape : spec.x_shape) = x.shape();
+  if (b) spec.bias_shape = b->shape();
+  const ConvProblem problem = ConvProblem::make(spec);
+  const Call call(call_object);
+  const ConvPlan plan = plan_of(problem, window_tuple, window, x.element());
+
+  const void* const x_data = x.data(call);
+  const void* const w_data = w.data(call);
+  const void* const b_data = b ? b->data(call) : nullptr;
+  const Result result(call, out, problem.result_shape(), x.element(),
+                      {{x_data, x.bytes()}, {w_data, w.bytes()}, {b_data, b ? b->bytes() : 0}});
+  if (problem.batch > 0) {
+    ConvOperands operands{const_cast<void*>(x_data), const_cast<void*>(w_data), result.data(), b_data};
+    if (transposed) std::swap(operands.x, operands.y);
+    run(call, plan, operands);
+  }
+  return result.take();
+}
+
+py::object conv_input_gradient(const py::object& call_object, const std::string& op, const Shape& input_size,
+                               const py::object& weight, const py::object& grad_output, const py::tuple& window_tuple,
+                               const py::object& out) {
+  const Window window = window_from(window_tuple);
+  Argument w(weight, "weight"), y(grad_output, "grad_output");
+  w.expect(y.element(), "grad_output");
+  ConvSpec spec = spec_from(window, op.c_str(), Direction::input_gradient, y.dtype());
+  spec.x_shape = input_size;
+  spec.x_name = "input_size";
+  spec.w_shape = w.shape();
+  spec.y_shape = y.shape();
+  const ConvProblem problem = ConvProblem::make(spec);
+  const Call call(call_object);
+  const ConvPlan plan = plan_of(problem, window_tuple, window, y.element());
+
+  const void* const w_data = w.data(call);
+  const void* const y_data = y.data(call);
+  const Result result(call, out, problem.result_shape(), y.element(), {{w_data, w.bytes()}, {y_data, y.bytes()}});
+  if (problem.batch > 0) run(call, plan, {result.data(), const_cast<void*>(w_data), const_cast<void*>(y_data)});
+  return result.take();
+}
+
+py::object conv_weight_gradient(const py::object& call_object, const std::string& op, const py::object& input,
+                                const Shape& weight_size, const py::object& grad_output, const py::tuple& window_tuple,
+                                const py::object& out) {
+  const Window window = window_from(window_tuple);
+  Argument x(input, "input"), y(grad_output, "grad_output");
+  y.expect(x.element(), "input");
+  ConvSpec spec = spec_from(window, op.c_str(), Direction::weight_gradient, x.dtype());
+  spec.x_shape = x.shape();
+  spec.x_name = "input";
+  spec.w_shape = weight_size;
+  spec.w_name = "weight_size";
+  spec.y_shape = y.shape();
+  const ConvProblem problem = ConvProblem::make(spec);
+  const Call call(call_object);
+  const ConvPlan plan = plan_of(problem, window_tuple, window, x.element());
+
+  const void* const x_data = x.data(call);
+  const void* const y_data = y.data(call);
+  const Result result(call, out, problem.result_shape(), x.element(), {{x_data, x.bytes()}, {y_data, y.bytes()}});
+  if (problem.batch > 0) {
+    run(call, plan, {const_cast<void*>(x_data), result.data(), const_cast<void*>(y_data)});
+  } else {
+    const size_t bytes = static_cast<size_t>(problem.weight_elements()) * cuda::size_of(x.element());
+    check(cudaMemsetAsync(result.data(), 0, bytes, call.stream.handle), "zeroing the gradient of an empty batch");
+  }
+  return result.take();
+}
+
+}  // namespace
+
+void register_conv(py::module_& m) {
+  m.def("conv", &conv);
+  m.def("conv_input_gradient", &conv_input_gradient);
+  m.def("conv_weight_gradient", &conv_weight_gradient);
+}
+
+}  // namespace fastconv::cuda::bindings

@@ -1,0 +1,107 @@
+// A convolution with its plan made and its weights packed on the device: csrc/bindings/plan.cpp's PreparedConv.
+#include "bindings.h"
+#include "memory.h"
+#include "window.h"
+
+namespace fastconv::cuda::bindings {
+namespace {
+
+// Packed weights, or a copy of them, and a copy of the bias: later changes of the user's arrays do not reach it.
+class PreparedConv {
+ public:
+  PreparedConv(const py::object& call_object, const std::string& op, const Shape& x_shape, const py::object& weight,
+               const py::object& bias, const py::tuple& window_tuple) {
+    const Window window = window_from(window_tuple);
+    Argument w(weight, "weight");
+    std::optional<Argument> b;
+    if (!bias.is_none()) b.emplace(bias, "bias");
+    if (b) b->expect(w.element(), "weight");
+    ConvSpec spec = spec_from(window, op.c_str(), Direction::forward, w.dtype());
+    spec.x_shape = x_shape;
+    spec.x_name = "x_shape";
+    spec.w_shape = w.shape();
+    if (b) spec.bias_shape = b->shape();
+    const ConvProblem problem = ConvProblem::make(spec);
+    const Call call(call_object);
+    plan_ = make_plan(problem, current_device(), precision_of(window_tuple), window.algorithm, w.element());
+
+    Stream stream = call.stream;
+    device_ = call_object.attr("device").cast<int>();
+    const void* const w_data = w.data(call);
+    if (b) bias_ = copy_of(b->data(call), b->bytes(), stream);
+    if (plan_.packed_bytes == 0) weight_ = copy_of(w_data, w.bytes(), stream);
+    queue(problem.to_string(), plan_.element, plan_.device.arch, [&] {
+      if (plan_.packed_bytes) {
+        packed_ = Memory(plan_.packed_bytes, device_, stream);
+        plan_.algorithm->pack(plan_, w_data, packed_.data(), stream);
+      }
+      load_kernels(stream);
+      // Calls may come on any stream: what they read is there.
+      check(cudaStreamSynchronize(stream.handle), "preparing a convolution");
+    });
+  }
+
+  py::object call(const py::object& call_object, const py::object& input, const py::object& out) const {
+    const ConvProblem& problem = plan_.problem;
+    Argument x(input, "x");
+    x.expect(plan_.element, "the plan's weight");
+    if (x.shape() != problem.x_shape())
+      throw InvalidArgument(cat("x has shape ", shape_text(x.shape()), ": expected ", shape_text(problem.x_shape()),
+                                ", the shape this plan was made for"));
+    if (const int device = call_object.attr("device").cast<int>(); device != device_)
+      throw InvalidArgument(cat("x is on device ", device, ": expected device ", device_, " like the plan"));
+    const Call call(call_object);
+    const void* const x_data = x.data(call);
+    const Result result(call, out, problem.result_shape(), plan_.element, {{x_data, x.bytes()}});
+    if (problem.batch > 0)
+      run(call, plan_, {const_cast<void*>(x_data), weight_.data(), result.data(), bias_.data(), packed_.data()});
+    return result.take();
+  }
+
+  const ConvPlan& plan() const { return plan_; }
+  int device() const { return device_; }
+
+ private:
+  Memory copy_of(const void* from, size_t bytes, const Stream& stream) const {
+    Memory memory(bytes, device_, stream);
+    check(cudaMemcpyAsync(memory.data(), from, bytes, cudaMemcpyDeviceToDevice, stream.handle), "copying weights");
+    return memory;
+  }
+  // Loads what a call will launch, so that none is loaded while a graph is captured.
+  void load_kernels(const Stream& stream) const {
+    if (plan_.problem.batch == 0) return;
+    Stream loading = stream;
+    loading.load_only = true;
+    void* const nowhere = reinterpret_cast<void*>(uintptr_t{1} << 20);  // no kernel runs, nothing is touched
+    run_plan(plan_, {nowhere, weight_.data(), nowhere, bias_.data(), packed_.data()}, nowhere, loading);
+  }
+
+  ConvPlan plan_;
+  Memory weight_, bias_, packed_;
+  int device_ = 0;
+};
+
+py::tuple as_tuple(const Shape& shape) { return py::tuple(py::cast(shape)); }
+
+}  // namespace
+
+void register_plan(py::module_& m) {
+  py::class_<PreparedConv>(m, "PreparedConv")
+      .def(py::init<const py::object&, const std::string&, const Shape&, const py::object&, const py::object&,
+                    const py::tuple&>())
+      .def("call", &PreparedConv::call)
+      .def_property_readonly("device", &PreparedConv::device)
+      .def_property_readonly("algorithm", [](const PreparedConv& p) { return p.plan().algorithm->name; })
+      .def_property_readonly("problem", [](const PreparedConv& p) { return p.plan().problem.to_string(); })
+      .def_property_readonly("x_shape", [](const PreparedConv& p) { return as_tuple(p.plan().problem.x_shape()); })
+      .def_property_readonly("y_shape", [](const PreparedConv& p) { return as_tuple(p.plan().problem.y_shape()); })
+      .def_property_readonly("packed_bytes", [](const PreparedConv& p) { return p.plan().packed_bytes; })
+      .def_property_readonly("workspace_bytes", [](const PreparedConv& p) { return p.plan().workspace_bytes; });
+  m.def("algorithms", [] {
+    std::vector<std::string> names;
+    for (const CudaAlgorithm& row : algorithms()) names.emplace_back(row.name);
+    return names;
+  });
+}
+
+}  // namespace fastconv::cuda::bindings
