@@ -28,7 +28,12 @@ def add_parser(subparsers: Any) -> None:
     add("--save", metavar="W.npz", help="write the weights")
     add("--load", metavar="W.npz", help="read weights instead of training")
     add("--out", default="fastconv-demo.png", metavar="FILE.png", help="default fastconv-demo.png")
-    add("--device", choices=["cpu"], default="cpu", help="where to compute; default cpu")
+    add(
+        "--device",
+        choices=["cpu", "cuda"],
+        default="cpu",
+        help="where to recognise, once it is trained on the processor; default cpu",
+    )
     parser.set_defaults(run=run)
 
 
@@ -40,6 +45,8 @@ def run(args: argparse.Namespace) -> int:
         raise ImportError(f"the demo needs {' and '.join(missing)}: pip install {' '.join(missing)}")
     if args.seed < 0:
         raise ValueError(f"--seed={args.seed}: expected at least 0")
+    if args.device == "cuda" and (reason := fastconv.cuda.why_not()):
+        raise ValueError(f"--device cuda: {reason}")
     from fastconv import datasets, nn
     from fastconv.demo import network, picture, training
 
@@ -55,7 +62,10 @@ def run(args: argparse.Namespace) -> int:
     if args.save:
         network.save(model, args.save)
         print(f"weights: {args.save}")
-    given = training.answers(model, data.test_images).argmax(1)
+    if args.device == "cuda":
+        model.to("cuda")
+    given = training.answers(model, data.test_images, device=args.device).argmax(1)
+    model.to("cpu")  # the pictures are drawn from its weights
     right = int((given == data.test_labels).sum())
     result = f"{right:,} of {len(given):,} held-out images recognised: {right / len(given):.2%}"
     print(f"\n{result}")

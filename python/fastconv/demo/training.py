@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .. import nn, optim
+from .. import cuda, nn, optim
 from ..functional import softmax
 
 
@@ -65,10 +65,14 @@ def train(
             report(Progress(epoch, len(batch), value))
 
 
-def answers(model: nn.Module, images: np.ndarray, batch_size: int = 256) -> np.ndarray:
-    """Return the probabilities of the classes, shape (N, classes)."""
+def answers(model: nn.Module, images: np.ndarray, batch_size: int = 256, device: str = "cpu") -> np.ndarray:
+    """Return the probabilities of the classes, shape (N, classes); the model is on `device`."""
     model.eval()
-    parts = [softmax(model(images[i : i + batch_size]), 1) for i in range(0, len(images), batch_size)]
+    parts = []
+    for i in range(0, len(images), batch_size):
+        batch = images[i : i + batch_size]
+        scores = model(batch) if device == "cpu" else model(cuda.asarray(batch)).numpy()  # type: ignore[attr-defined]
+        parts.append(softmax(scores, 1))
     return np.concatenate(parts)
 
 

@@ -119,12 +119,12 @@ class _Conv(Module):
     def forward(self, x: Any, activation: str | None = None) -> np.ndarray:
         """Convolve; `activation` here takes the place of the layer's own None."""
         activation = activation or self.activation
-        image = arg.array("x", x)
+        image = arg.operand("x", x)
         self._input_size = image.shape
         if self._pads is not None:
-            if image.ndim not in (self.spatial + 1, self.spatial + 2):
+            if len(image.shape) not in (self.spatial + 1, self.spatial + 2):
                 raise ValueError(f"x has shape {image.shape}: expected {self.spatial + 2} or {self.spatial + 1} axes")
-            image = pad_axes(image, self._padded(image), self.padding_mode)
+            image = pad_axes(arg.array("x", x), self._padded(image), self.padding_mode)
         self._x = image
         bias = None if self.bias is None else self.bias.data
         convolve = getattr(functions, f"conv{self.spatial}d")

@@ -59,7 +59,7 @@ class _ConvTranspose(Module):
 
     def forward(self, x: Any) -> np.ndarray:
         """See :func:`fastconv.conv_transpose2d`."""
-        self._x = arg.array("x", x)
+        self._x = arg.operand("x", x)
         bias = None if self.bias is None else self.bias.data
         transpose = getattr(functions, f"conv_transpose{self.spatial}d")
         y: np.ndarray = transpose(

@@ -29,7 +29,7 @@ class Flatten(Module):
 
     def forward(self, x: Any) -> np.ndarray:
         """See :func:`fastconv.flatten`."""
-        array = arg.array("x", x)
+        array = arg.operand("x", x)
         y = functional.flatten(array, self.start_dim, self.end_dim)
         self._input_size = array.shape
         return y
@@ -92,7 +92,7 @@ class Linear(Module):
     def forward(self, x: Any, activation: str | None = None) -> np.ndarray:
         """Multiply and add; `activation` here takes the place of the layer's own None."""
         activation = activation or self.activation
-        self._x = arg.array("x", x)
+        self._x = arg.operand("x", x)
         bias = None if self.bias is None else self.bias.data
         y = functional.linear(self._x, self.weight.data, bias, activation=activation, algorithm=self.algorithm)
         self._y = y if self.activation else None
@@ -151,10 +151,11 @@ class Dropout(Module):
 
     def forward(self, x: Any) -> np.ndarray:
         """Drop, or give x itself when not training."""
-        array = functional.float_array("x", x)
         self._scale: np.ndarray | None = None
         if not self.training or self.p == 0:
-            return array
+            unchanged: np.ndarray = x if arg.on_device(x) else functional.float_array("x", x)
+            return unchanged
+        array = functional.float_array("x", x)
         kept = self._rng.random(array.shape, np.float32) >= self.p
         self._scale = kept * array.dtype.type(1 / (1 - self.p) if self.p < 1 else 0)
         y: np.ndarray = array * self._scale

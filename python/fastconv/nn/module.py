@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from .. import _arguments as arg
 from .parameter import Parameter
 
 
@@ -100,13 +101,45 @@ class Module:
         """Same as ``train(False)``."""
         return self.train(False)
 
+    def to(self, device: str) -> Module:
+        """Move the parameters and buffers to a GPU, to be used there, or back; return the module.
+
+        On a GPU the layers that convolve, pool, flatten and multiply compute, with a ReLU that follows them in a
+        :class:`Sequential`, on arrays that are there (:func:`fastconv.cuda.asarray`). What is only for NumPy arrays,
+        such as ``backward``, optimisers, batch normalisation and losses, says so.
+
+        Parameters
+        ----------
+        device : str
+            "cpu", "cuda" or "cuda:1".
+
+        Raises
+        ------
+        ValueError
+            `device` is something else.
+        RuntimeError
+            There is no such device, no driver, or no CUDA kernels in this build; the message says which.
+        """
+        kind, _, number = arg.text("device", device).partition(":")
+        if kind not in ("cpu", "cuda") or (number and (kind == "cpu" or not number.isdecimal())):
+            raise ValueError(f"device={device!r}: expected 'cpu', 'cuda' or 'cuda:' and a number")
+        for _, module in self.named_modules():
+            for name, value in list(vars(module).items()):
+                if isinstance(value, Parameter):
+                    value.data, value.grad = _moved(value.data, kind, int(number or 0)), None
+                elif name in module.buffers and value is not None:
+                    setattr(module, name, _moved(value, kind, int(number or 0)))
+                elif arg.on_device(value):
+                    delattr(module, name)  # what a forward pass has left
+        return self
+
     def state_dict(self) -> dict[str, np.ndarray]:
         """Return copies of all parameters and buffers under their torch names.
 
         ``numpy.savez(file, **model.state_dict())`` and ``safetensors.numpy.save_file(model.state_dict(), file)`` keep
         them; ``load_state_dict(numpy.load(file))`` reads them back.
         """
-        return {key: array.copy() for key, array in self._state()}
+        return {key: _moved(array, "cpu").copy() for key, array in self._state()}
 
     def load_state_dict(self, arrays: Mapping[str, Any], strict: bool = True) -> LoadResult:
         """Copy values into the parameters and buffers.
@@ -130,7 +163,11 @@ class Module:
             and nothing has been changed.
         TypeError
             `arrays` is no mapping, or an array does not hold real numbers.
+        RuntimeError
+            The module is on a GPU.
         """
+        if any(arg.on_device(array) for _, array in self._state()):
+            raise RuntimeError('the parameters are on a GPU: load into model.to("cpu"), then move it')
         if not hasattr(arrays, "keys") or not hasattr(arrays, "__getitem__"):
             raise TypeError(f"arrays is {type(arrays).__name__}: expected a mapping from names to arrays")
         state = dict(self._state())
@@ -163,9 +200,13 @@ class Module:
     def _saved(self, name: str) -> Any:
         """Return what ``forward`` kept under this name."""
         try:
-            return vars(self)[name]
+            kept = vars(self)[name]
         except KeyError:
             raise RuntimeError(f"{type(self).__name__}.backward was called before forward") from None
+        if arg.on_device(kept):
+            raise NotImplementedError(f"{type(self).__name__}.backward computes on the processor: train before "
+                                      'model.to("cuda")')  # fmt: skip
+        return kept
 
     def extra_repr(self) -> str:
         """Return the arguments to show in ``repr``."""
@@ -176,6 +217,17 @@ class Module:
         if not children:
             return f"{type(self).__name__}({self.extra_repr()})"
         return "\n  ".join([f"{type(self).__name__}(", *children]) + "\n)"
+
+
+def _moved(array: Any, kind: str, number: int = 0) -> Any:
+    """Return the array on the device, or as NumPy's; integers, which only batch normalisation counts, stay."""
+    if kind == "cpu":
+        return array if isinstance(array, np.ndarray) else array.numpy()
+    if isinstance(array, np.ndarray) and array.dtype.kind != "f":
+        return array
+    from ..cuda import asarray
+
+    return asarray(array if isinstance(array, np.ndarray) else array.numpy(), number)
 
 
 def _key(prefix: str, name: str) -> str:

@@ -40,7 +40,7 @@ class _MaxPool(_Pool):
 
     def forward(self, x: Any) -> np.ndarray:
         """See :func:`fastconv.max_pool2d`."""
-        self._x = arg.array("x", x)
+        self._x = arg.operand("x", x)
         self._indices: np.ndarray | None = None
         y: np.ndarray
         if not self.training:
@@ -65,7 +65,7 @@ class _MaxPool(_Pool):
 class _AvgPool(_Pool):
     def forward(self, x: Any) -> np.ndarray:
         """See :func:`fastconv.avg_pool2d`."""
-        image = arg.array("x", x)
+        image = arg.operand("x", x)
         y: np.ndarray = getattr(functions, self.name)(image, *self._arguments, layout=self.layout)
         self._input_size = image.shape
         return y
