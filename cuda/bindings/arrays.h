@@ -124,7 +124,7 @@ struct Span {
 class Result {
  public:
   Result(const Call& call, const py::object& out, const Shape& shape, Element element,
-         std::initializer_list<Span> inputs) {
+         std::initializer_list<Span> inputs, const Span& residual = {}) {
     if (out.is_none()) {
       view_ = call.empty(shape, name_of(element));
       data_ = pointer_of(view_);
@@ -139,19 +139,23 @@ class Result {
     if (!view_[4].cast<bool>()) throw InvalidArgument("out is not C-contiguous and aligned: expected both");
     if (view_[5].cast<bool>()) throw InvalidArgument("out is read-only: expected a writeable array");
     data_ = pointer_of(view_);
-    const auto* const begin = static_cast<const char*>(data_);
     size_t bytes = cuda::size_of(element);
     for (int64_t extent : shape) bytes *= static_cast<size_t>(extent);
-    for (const Span& input : inputs) {
-      const auto* const other = static_cast<const char*>(input.data);
-      if (begin < other + input.bytes && other < begin + bytes)
+    for (const Span& input : inputs)
+      if (overlaps(bytes, input))
         throw InvalidArgument("out overlaps an input in memory: expected an array of its own");
-    }
+    if (residual.data != data_ && overlaps(bytes, residual))
+      throw InvalidArgument("out overlaps residual in memory: expected residual itself or an array of its own");
   }
   void* data() const { return data_; }  // needs no GIL
   py::object take() const { return view_[0]; }
 
  private:
+  bool overlaps(size_t bytes, const Span& input) const {
+    const auto *const begin = static_cast<const char*>(data_), *const other = static_cast<const char*>(input.data);
+    return other && begin < other + input.bytes && other < begin + bytes;
+  }
+
   py::tuple view_;
   void* data_ = nullptr;
 };

@@ -39,10 +39,10 @@ from .pool import (
 from .unpool import max_unpool1d, max_unpool2d, max_unpool3d
 
 # What a user of the functions alone does not need is imported when it is first asked for.
-_ON_DEMAND = ("datasets", "nn", "optim", "viz")
+_ON_DEMAND = ("cuda", "datasets", "nn", "optim", "viz")
 
 if _TYPE_CHECKING:
-    from . import datasets, nn, optim, viz
+    from . import cuda, datasets, nn, optim, viz
 
 __all__ = [
     "ConvPlan",
@@ -65,6 +65,7 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "cuda",
     "datasets",
     "explain",
     "flatten",

@@ -1,5 +1,7 @@
 """Spelling to numbers: what the user wrote becomes tuples of int, and nothing is computed from them here.
 
+Arrays come out as NumPy's or as they are on a GPU, and with them the module that computes there.
+
 Whether a number makes sense is decided in one place, ``ConvProblem::make`` and ``PoolProblem::make``.
 """
 
@@ -10,6 +12,8 @@ import reprlib
 from typing import Any
 
 import numpy as np
+
+from . import _core
 
 Pairs = tuple[tuple[int, int], ...]
 
@@ -104,6 +108,14 @@ def text(name: str, value: Any) -> str:
     return value
 
 
+def choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
+    """Return `value` if it is one of `choices`."""
+    if text(name, value) not in choices:
+        *front, back = (f"'{choice}'" for choice in choices)
+        raise ValueError(f"{name}={quoted(value)}: expected {', '.join(front)} or {back}")
+    return str(value)
+
+
 def array(name: str, value: Any) -> np.ndarray:
     """Return ``value`` if it is a NumPy array; a list or a number is converted as NumPy would."""
     if isinstance(value, np.ndarray):
@@ -118,6 +130,35 @@ def array(name: str, value: Any) -> np.ndarray:
     if isinstance(value, (list, tuple)) and (converted.dtype.kind in "iu" or converted.dtype == np.float64):
         converted = converted.astype(np.float32)
     return converted
+
+
+def on_device(value: Any) -> bool:
+    """Whether `value` is an array on a GPU."""
+    if isinstance(value, (np.ndarray, list, tuple, int, float, str, bytes, dict, type, type(None))):
+        return False
+    find = getattr(value, "__dlpack_device__", None)
+    if find is None:
+        return hasattr(value, "__cuda_array_interface__")
+    try:
+        return find()[0] in (2, 13)  # DLPack's numbers of CUDA's own and managed memory
+    except Exception:  # an array that cannot be exported, or not from where it is
+        return False
+
+
+def operand(name: str, value: Any) -> Any:
+    """Return `value` if it is an array on a GPU, and otherwise what :func:`array` makes of it."""
+    if isinstance(value, np.ndarray) or on_device(value):
+        return value
+    return array(name, value)
+
+
+def engine(first: Any) -> Any:
+    """Return the module that computes with arrays such as the first one, which :func:`operand` has seen."""
+    if isinstance(first, np.ndarray):
+        return _core
+    from .cuda import _engine
+
+    return _engine
 
 
 def flag(name: str, value: Any) -> bool:

@@ -7,30 +7,37 @@ from typing import Any
 import numpy as np
 
 from . import _arguments as arg
-from . import _core
 from .pool import adaptive_window, window
 
 
 def _max(op: str, spatial: int, input_size: Any, grad_output: Any, indices: Any, layout: Any, out: Any) -> np.ndarray:
     size = arg.shape("input_size", input_size)
-    grad = arg.array("grad_output", grad_output)
-    result: np.ndarray = _core.max_pool_gradient(op, spatial, size, grad, indices, arg.text("layout", layout), out)
+    grad, place = arg.operand("grad_output", grad_output), arg.text("layout", layout)
+    result: np.ndarray = arg.engine(grad).max_pool_gradient(op, spatial, size, grad, indices, place, out)
     return result
 
 
 def _average(op: str, input_size: Any, grad_output: Any, window: tuple[Any, ...], out: Any) -> np.ndarray:
     size = arg.shape("input_size", input_size)
-    result: np.ndarray = _core.average_pool_gradient(op, size, arg.array("grad_output", grad_output), window, out)
+    grad = arg.operand("grad_output", grad_output)
+    result: np.ndarray = arg.engine(grad).average_pool_gradient(op, size, grad, window, out)
     return result
 
 
 def _adaptive_average(spatial: int, input_size: Any, grad_output: Any, layout: Any, out: Any) -> np.ndarray:
-    grad = arg.array("grad_output", grad_output)
+    grad = arg.operand("grad_output", grad_output)
     op = f"grad.adaptive_avg_pool{spatial}d"
-    if grad.ndim not in (spatial + 1, spatial + 2):
+    if len(grad.shape) not in (spatial + 1, spatial + 2):
         raise ValueError(f"{op}: grad_output has shape {grad.shape}: expected {spatial + 2} or {spatial + 1} axes")
     sizes = grad.shape[-spatial - 1 : -1] if layout == "NHWC" else grad.shape[-spatial:]
     return _average(op, input_size, grad, adaptive_window(True, spatial, sizes, layout), out)
+
+
+def _unpool(spatial: int, grad_output: Any, indices: Any, layout: Any, out: Any) -> np.ndarray:
+    grad, shared = arg.operand("grad_output", grad_output), (spatial, arg.text("layout", layout))
+    op = f"grad.max_unpool{spatial}d"
+    result: np.ndarray = arg.engine(grad).max_unpool_gradient(op, grad, indices, shared, out)
+    return result
 
 
 def max_pool1d(
@@ -228,27 +235,18 @@ def max_unpool1d(
     grad_output: Any, indices: np.ndarray, *, layout: str = "NCHW", out: np.ndarray | None = None
 ) -> np.ndarray:
     """Gradient of :func:`fastconv.max_unpool1d`: the gradient at each index, of the shape of `indices`."""
-    shared = (1, arg.text("layout", layout))
-    grad = arg.array("grad_output", grad_output)
-    result: np.ndarray = _core.max_unpool_gradient("grad.max_unpool1d", grad, indices, shared, out)
-    return result
+    return _unpool(1, grad_output, indices, layout, out)
 
 
 def max_unpool2d(
     grad_output: Any, indices: np.ndarray, *, layout: str = "NCHW", out: np.ndarray | None = None
 ) -> np.ndarray:
     """Gradient of :func:`fastconv.max_unpool2d`: the gradient at each index, of the shape of `indices`."""
-    shared = (2, arg.text("layout", layout))
-    grad = arg.array("grad_output", grad_output)
-    result: np.ndarray = _core.max_unpool_gradient("grad.max_unpool2d", grad, indices, shared, out)
-    return result
+    return _unpool(2, grad_output, indices, layout, out)
 
 
 def max_unpool3d(
     grad_output: Any, indices: np.ndarray, *, layout: str = "NCHW", out: np.ndarray | None = None
 ) -> np.ndarray:
     """Gradient of :func:`fastconv.max_unpool3d`: the gradient at each index, of the shape of `indices`."""
-    shared = (3, arg.text("layout", layout))
-    grad = arg.array("grad_output", grad_output)
-    result: np.ndarray = _core.max_unpool_gradient("grad.max_unpool3d", grad, indices, shared, out)
-    return result
+    return _unpool(3, grad_output, indices, layout, out)

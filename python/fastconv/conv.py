@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from . import _arguments as arg
-from . import _core
+
+#: How exact the products of float32 arrays are on a GPU; see :func:`conv2d`.
+PRECISIONS = ("fp32", "fp32-simt", "tf32")
 
 
 def window(
@@ -19,6 +21,7 @@ def window(
     layout: Any = "NCHW",
     activation: Any = None,
     algorithm: Any = "auto",
+    precision: Any = "fp32",
 ) -> tuple[Any, ...]:
     """Collect the arguments that every convolution shares, in the order in which ``_core`` reads them."""
     return (
@@ -30,35 +33,40 @@ def window(
         arg.text("layout", layout),
         "none" if activation is None else arg.text("activation", activation),
         arg.text("algorithm", algorithm),
+        precision if precision == "fp32" else arg.choice("precision", precision, PRECISIONS),
     )
 
 
 def _conv(spatial: int, x: Any, weight: Any, bias: Any, residual: Any, window: tuple[Any, ...], out: Any) -> np.ndarray:
-    return _core.conv(
+    first = arg.operand("x", x)
+    result: np.ndarray = arg.engine(first).conv(
         f"conv{spatial}d",
-        arg.array("x", x),
-        arg.array("weight", weight),
-        None if bias is None else arg.array("bias", bias),
-        None if residual is None else arg.array("residual", residual),
+        first,
+        arg.operand("weight", weight),
+        None if bias is None else arg.operand("bias", bias),
+        None if residual is None else arg.operand("residual", residual),
         window,
         None,
         out,
     )
+    return result
 
 
 def _conv_transpose(
     spatial: int, x: Any, weight: Any, bias: Any, window: tuple[Any, ...], output_padding: Any, out: Any
 ) -> np.ndarray:
-    return _core.conv(
+    first = arg.operand("x", x)
+    result: np.ndarray = arg.engine(first).conv(
         f"conv_transpose{spatial}d",
-        arg.array("x", x),
-        arg.array("weight", weight),
-        None if bias is None else arg.array("bias", bias),
+        first,
+        arg.operand("weight", weight),
+        None if bias is None else arg.operand("bias", bias),
         None,
         window,
         arg.integers("output_padding", output_padding),
         out,
     )
+    return result
 
 
 def conv1d(
@@ -74,6 +82,7 @@ def conv1d(
     activation: str | None = None,
     residual: Any = None,
     algorithm: str = "auto",
+    precision: str = "fp32",
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Convolve signals with filters; see :func:`conv2d`.
@@ -84,7 +93,7 @@ def conv1d(
         Signals; with ``layout="NHWC"`` (N, L, C) or (L, C).
     weight : ndarray, shape (out_channels, C / groups, kernel_length)
         Filters.
-    bias, stride, padding, dilation, groups, layout, activation, residual, algorithm, out
+    bias, stride, padding, dilation, groups, layout, activation, residual, algorithm, precision, out
         As in :func:`conv2d`, with one axis.
 
     Returns
@@ -96,7 +105,7 @@ def conv1d(
     ValueError, TypeError, NotImplementedError
         As :func:`conv2d`.
     """
-    shared = window(1, stride, padding, dilation, groups, layout, activation, algorithm)
+    shared = window(1, stride, padding, dilation, groups, layout, activation, algorithm, precision)
     return _conv(1, x, weight, bias, residual, shared, out)
 
 
@@ -113,6 +122,7 @@ def conv2d(
     activation: str | None = None,
     residual: Any = None,
     algorithm: str = "auto",
+    precision: str = "fp32",
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Convolve images with filters.
@@ -149,6 +159,10 @@ def conv2d(
     algorithm : str, default "auto"
         "auto" takes the one with the least estimated cost; "exact" the same without amplified rounding; or a name
         out of :func:`algorithms`. :func:`explain` shows the choice.
+    precision : {"fp32", "fp32-simt", "tf32"}, default "fp32"
+        How products of float32 arrays on a GPU are formed. "fp32" is as accurate as float32, on tensor cores where
+        they are ("fp32-simt" without them); "tf32" lets them round the factors to 11 bits. The processor always
+        computes in full and takes this as permission.
     out : ndarray, optional
         Where to write the result: C-contiguous, of its shape and dtype, overlapping no input; `residual` itself may
         be given.
@@ -178,7 +192,7 @@ def conv2d(
            [0., 2., 0.],
            [0., 0., 2.]], dtype=float32)
     """
-    shared = window(2, stride, padding, dilation, groups, layout, activation, algorithm)
+    shared = window(2, stride, padding, dilation, groups, layout, activation, algorithm, precision)
     return _conv(2, x, weight, bias, residual, shared, out)
 
 
@@ -195,6 +209,7 @@ def conv3d(
     activation: str | None = None,
     residual: Any = None,
     algorithm: str = "auto",
+    precision: str = "fp32",
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Convolve volumes with filters; see :func:`conv2d`.
@@ -205,7 +220,7 @@ def conv3d(
         Volumes; with ``layout="NHWC"`` (N, D, H, W, C) or (D, H, W, C).
     weight : ndarray, shape (out_channels, C / groups, kernel_depth, kernel_height, kernel_width)
         Filters.
-    bias, stride, padding, dilation, groups, layout, activation, residual, algorithm, out
+    bias, stride, padding, dilation, groups, layout, activation, residual, algorithm, precision, out
         As in :func:`conv2d`, with three axes.
 
     Returns
@@ -217,7 +232,7 @@ def conv3d(
     ValueError, TypeError, NotImplementedError
         As :func:`conv2d`.
     """
-    shared = window(3, stride, padding, dilation, groups, layout, activation, algorithm)
+    shared = window(3, stride, padding, dilation, groups, layout, activation, algorithm, precision)
     return _conv(3, x, weight, bias, residual, shared, out)
 
 
@@ -234,6 +249,7 @@ def conv_transpose1d(
     layout: str = "NCHW",
     activation: str | None = None,
     algorithm: str = "auto",
+    precision: str = "fp32",
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Transposed convolution of signals; see :func:`conv_transpose2d`.
@@ -242,7 +258,7 @@ def conv_transpose1d(
     ----------
     x : ndarray, shape (N, C, L) or (C, L)
     weight : ndarray, shape (C, out_channels / groups, kernel_length)
-    bias, stride, padding, output_padding, groups, dilation, layout, activation, algorithm, out
+    bias, stride, padding, output_padding, groups, dilation, layout, activation, algorithm, precision, out
         As in :func:`conv_transpose2d`, with one axis.
 
     Returns
@@ -254,7 +270,7 @@ def conv_transpose1d(
     ValueError, TypeError, NotImplementedError
         As :func:`conv2d`.
     """
-    shared = window(1, stride, padding, dilation, groups, layout, activation, algorithm)
+    shared = window(1, stride, padding, dilation, groups, layout, activation, algorithm, precision)
     return _conv_transpose(1, x, weight, bias, shared, output_padding, out)
 
 
@@ -271,6 +287,7 @@ def conv_transpose2d(
     layout: str = "NCHW",
     activation: str | None = None,
     algorithm: str = "auto",
+    precision: str = "fp32",
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Transposed convolution: the gradient of :func:`conv2d` with respect to its input, as a layer of its own.
@@ -301,7 +318,7 @@ def conv_transpose2d(
     ValueError, TypeError, NotImplementedError
         As :func:`conv2d`.
     """
-    shared = window(2, stride, padding, dilation, groups, layout, activation, algorithm)
+    shared = window(2, stride, padding, dilation, groups, layout, activation, algorithm, precision)
     return _conv_transpose(2, x, weight, bias, shared, output_padding, out)
 
 
@@ -318,6 +335,7 @@ def conv_transpose3d(
     layout: str = "NCHW",
     activation: str | None = None,
     algorithm: str = "auto",
+    precision: str = "fp32",
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Transposed convolution of volumes; see :func:`conv_transpose2d`.
@@ -326,7 +344,7 @@ def conv_transpose3d(
     ----------
     x : ndarray, shape (N, C, D, H, W) or (C, D, H, W)
     weight : ndarray, shape (C, out_channels / groups, kernel_depth, kernel_height, kernel_width)
-    bias, stride, padding, output_padding, groups, dilation, layout, activation, algorithm, out
+    bias, stride, padding, output_padding, groups, dilation, layout, activation, algorithm, precision, out
         As in :func:`conv_transpose2d`, with three axes.
 
     Returns
@@ -338,5 +356,5 @@ def conv_transpose3d(
     ValueError, TypeError, NotImplementedError
         As :func:`conv2d`.
     """
-    shared = window(3, stride, padding, dilation, groups, layout, activation, algorithm)
+    shared = window(3, stride, padding, dilation, groups, layout, activation, algorithm, precision)
     return _conv_transpose(3, x, weight, bias, shared, output_padding, out)

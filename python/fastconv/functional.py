@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,11 @@ def float_array(name: str, value: Any) -> np.ndarray:
     if array.dtype.kind != "f" or array.dtype.itemsize not in (4, 8):
         raise TypeError(f"{name} has dtype {array.dtype}: expected float32 or float64")
     return array
+
+
+def _float_operand(name: str, value: Any) -> Any:
+    """Return `value` if it is on a GPU, where the engine looks at its dtype, else :func:`float_array` of it."""
+    return value if arg.on_device(value) else float_array(name, value)
 
 
 def axis(name: str, value: Any, ndim: int) -> int:
@@ -39,7 +45,7 @@ def flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> np.ndarray:
     Returns
     -------
     ndarray
-        A view of `x` where its strides allow that, otherwise a copy.
+        A view of `x` where its strides allow that, otherwise a copy; of an array on a GPU what its ``reshape`` gives.
 
     Raises
     ------
@@ -52,13 +58,15 @@ def flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> np.ndarray:
     >>> fastconv.flatten(np.zeros((8, 50, 5, 5)), 1).shape
     (8, 1250)
     """
-    array = arg.array("x", x)
+    array = arg.operand("x", x)
     first, last = axis("start_dim", start_dim, array.ndim), axis("end_dim", end_dim, array.ndim)
     if first > last:
         raise ValueError(f"start_dim={start_dim} comes after end_dim={end_dim} for an array of {array.ndim} axes")
     # The product instead of -1, which is ambiguous for an empty array.
     joined = int(np.prod(array.shape[first : last + 1], dtype=np.int64))
-    return array.reshape(array.shape[:first] + (joined,) + array.shape[last + 1 :])
+    shape = tuple(array.shape)
+    result: np.ndarray = array.reshape(shape[:first] + (joined,) + shape[last + 1 :])
+    return result
 
 
 def linear(
@@ -91,22 +99,24 @@ def linear(
     TypeError, NotImplementedError
         As :func:`conv2d`.
     """
-    rows, matrix = float_array("x", x), float_array("weight", weight)
-    offset = None if bias is None else float_array("bias", bias)
-    if matrix.ndim not in (1, 2):
+    rows, matrix = _float_operand("x", x), _float_operand("weight", weight)
+    offset = None if bias is None else _float_operand("bias", bias)
+    if len(matrix.shape) not in (1, 2):
         raise ValueError(f"weight has shape {matrix.shape}: expected (out_features, in_features) or (in_features,)")
     features = matrix.shape[-1]
-    if rows.ndim == 0 or rows.shape[-1] != features:
+    if not rows.shape or rows.shape[-1] != features:
         raise ValueError(f"x has shape {rows.shape}: expected (..., {features}) for weight {matrix.shape}")
     if offset is not None and offset.shape != matrix.shape[:-1]:
         raise ValueError(f"bias has shape {offset.shape}: expected {matrix.shape[:-1]}, the out_features of weight")
-    shape = rows.shape[:-1] + matrix.shape[:-1]
-    if rows.size == 0:
+    shape = tuple(rows.shape[:-1]) + tuple(matrix.shape[:-1])
+    if 0 in rows.shape and isinstance(rows, np.ndarray):
         return _linear_of_nothing(rows, matrix).reshape(shape)
+    # Without rows there is one image too few and not one pixel too few: a batch of 0, which a convolution has.
+    pixels = math.prod(rows.shape[:-1])
     return conv2d(
-        rows.reshape(1, -1, 1, features),
-        matrix.reshape(-1, features, 1, 1),
-        None if offset is None else offset.reshape(-1),
+        rows.reshape((1, pixels, 1, features) if pixels else (0, 1, 1, features)),
+        matrix.reshape((-1, features, 1, 1)),
+        None if offset is None else offset.reshape((-1,)),
         layout="NHWC",
         activation=activation,
         algorithm=algorithm,

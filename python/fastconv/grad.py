@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from . import _arguments as arg
-from . import _core
 from ._grad_pool import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -59,27 +58,21 @@ __all__ = [
 def _input(
     spatial: int, input_size: Any, weight: Any, grad_output: Any, window: tuple[Any, ...], out: Any
 ) -> np.ndarray:
-    return _core.conv_input_gradient(
-        f"grad.conv{spatial}d_input",
-        arg.shape("input_size", input_size),
-        arg.array("weight", weight),
-        arg.array("grad_output", grad_output),
-        window,
-        out,
-    )
+    size, first = arg.shape("input_size", input_size), arg.operand("grad_output", grad_output)
+    filters = arg.operand("weight", weight)
+    op = f"grad.conv{spatial}d_input"
+    result: np.ndarray = arg.engine(first).conv_input_gradient(op, size, filters, first, window, out)
+    return result
 
 
 def _weight(
     spatial: int, input: Any, weight_size: Any, grad_output: Any, window: tuple[Any, ...], out: Any
 ) -> np.ndarray:
-    return _core.conv_weight_gradient(
-        f"grad.conv{spatial}d_weight",
-        arg.array("input", input),
-        arg.shape("weight_size", weight_size),
-        arg.array("grad_output", grad_output),
-        window,
-        out,
-    )
+    first, size = arg.operand("input", input), arg.shape("weight_size", weight_size)
+    grad = arg.operand("grad_output", grad_output)
+    op = f"grad.conv{spatial}d_weight"
+    result: np.ndarray = arg.engine(first).conv_weight_gradient(op, first, size, grad, window, out)
+    return result
 
 
 def conv1d_input(
@@ -93,10 +86,11 @@ def conv1d_input(
     *,
     layout: str = "NCHW",
     algorithm: str = "auto",
+    precision: str = "fp32",
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Gradient of :func:`fastconv.conv1d` with respect to its input; see :func:`conv2d_input`."""
-    shared = window(1, stride, padding, dilation, groups, layout, None, algorithm)
+    shared = window(1, stride, padding, dilation, groups, layout, None, algorithm, precision)
     return _input(1, input_size, weight, grad_output, shared, out)
 
 
@@ -111,6 +105,7 @@ def conv2d_input(
     *,
     layout: str = "NCHW",
     algorithm: str = "auto",
+    precision: str = "fp32",
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Gradient of :func:`fastconv.conv2d` with respect to its input.
@@ -122,7 +117,7 @@ def conv2d_input(
     weight : ndarray, shape (out_channels, C / groups, kernel_height, kernel_width)
     grad_output : ndarray
         Gradient with respect to the output, of the shape that ``conv2d`` returns for `input_size`.
-    stride, padding, dilation, groups, layout, algorithm, out
+    stride, padding, dilation, groups, layout, algorithm, precision, out
         Those of the forward call, as in :func:`fastconv.conv2d`.
 
     Returns
@@ -134,7 +129,7 @@ def conv2d_input(
     ValueError, TypeError, NotImplementedError
         As :func:`fastconv.conv2d`; ValueError also where the shape of `grad_output` does not follow from the others.
     """
-    shared = window(2, stride, padding, dilation, groups, layout, None, algorithm)
+    shared = window(2, stride, padding, dilation, groups, layout, None, algorithm, precision)
     return _input(2, input_size, weight, grad_output, shared, out)
 
 
@@ -149,10 +144,11 @@ def conv3d_input(
     *,
     layout: str = "NCHW",
     algorithm: str = "auto",
+    precision: str = "fp32",
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Gradient of :func:`fastconv.conv3d` with respect to its input; see :func:`conv2d_input`."""
-    shared = window(3, stride, padding, dilation, groups, layout, None, algorithm)
+    shared = window(3, stride, padding, dilation, groups, layout, None, algorithm, precision)
     return _input(3, input_size, weight, grad_output, shared, out)
 
 
@@ -167,10 +163,11 @@ def conv1d_weight(
     *,
     layout: str = "NCHW",
     algorithm: str = "auto",
+    precision: str = "fp32",
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Gradient of :func:`fastconv.conv1d` with respect to its filters; see :func:`conv2d_weight`."""
-    shared = window(1, stride, padding, dilation, groups, layout, None, algorithm)
+    shared = window(1, stride, padding, dilation, groups, layout, None, algorithm, precision)
     return _weight(1, input, weight_size, grad_output, shared, out)
 
 
@@ -185,6 +182,7 @@ def conv2d_weight(
     *,
     layout: str = "NCHW",
     algorithm: str = "auto",
+    precision: str = "fp32",
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Gradient of :func:`fastconv.conv2d` with respect to its filters, summed over the batch.
@@ -197,7 +195,7 @@ def conv2d_weight(
         Shape of the filters: (out_channels, C / groups, kernel_height, kernel_width).
     grad_output : ndarray
         Gradient with respect to the output, of the shape that ``conv2d`` returns for these sizes.
-    stride, padding, dilation, groups, layout, algorithm, out
+    stride, padding, dilation, groups, layout, algorithm, precision, out
         Those of the forward call, as in :func:`fastconv.conv2d`.
 
     Returns
@@ -210,7 +208,7 @@ def conv2d_weight(
     ValueError, TypeError, NotImplementedError
         As :func:`fastconv.conv2d`; ValueError also where the shape of `grad_output` does not follow from the others.
     """
-    shared = window(2, stride, padding, dilation, groups, layout, None, algorithm)
+    shared = window(2, stride, padding, dilation, groups, layout, None, algorithm, precision)
     return _weight(2, input, weight_size, grad_output, shared, out)
 
 
@@ -225,8 +223,9 @@ def conv3d_weight(
     *,
     layout: str = "NCHW",
     algorithm: str = "auto",
+    precision: str = "fp32",
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Gradient of :func:`fastconv.conv3d` with respect to its filters; see :func:`conv2d_weight`."""
-    shared = window(3, stride, padding, dilation, groups, layout, None, algorithm)
+    shared = window(3, stride, padding, dilation, groups, layout, None, algorithm, precision)
     return _weight(3, input, weight_size, grad_output, shared, out)

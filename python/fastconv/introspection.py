@@ -13,7 +13,7 @@ import numpy as np
 from . import _arguments as arg
 from . import _core
 
-_NO_CUDA = "this version of fastconv has no CUDA module (fastconv._cuda)"
+_VARIABLES = ("FASTCONV_CUDA_SYNC", "FASTCONV_ISA", "OMP_NUM_THREADS")
 
 
 def algorithms() -> tuple[str, ...]:
@@ -91,8 +91,15 @@ def is_cuda_available() -> bool:
     Returns
     -------
     bool
+        False also where there is a device, and no driver for it or no CUDA kernels in this build.
     """
-    return False
+    return not _why_no_cuda()
+
+
+def _why_no_cuda() -> str:
+    from .cuda import why_not
+
+    return why_not()
 
 
 @overload
@@ -114,7 +121,8 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
         ``isas_available`` (built and able to run here, worst first), ``threading`` ("OpenMP" or "none"),
         ``threads``, ``cores`` (that this process may use), ``l1_bytes``, ``l2_bytes``, ``l3_bytes``,
         ``algorithms``, ``environment`` (the variables that fastconv reads, where set) and ``cuda``
-        (``available`` and ``reason``).
+        (``available``, and ``reason`` why not, or else ``compiler``, ``built_for`` and the architectures of
+        ``devices``).
 
     Raises
     ------
@@ -129,8 +137,8 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
         "numpy": np.__version__,
         "platform": platform.platform(),
         "algorithms": list(algorithms()),
-        "environment": {name: os.environ[name] for name in ("FASTCONV_ISA", "OMP_NUM_THREADS") if name in os.environ},
-        "cuda": {"available": is_cuda_available(), "reason": _NO_CUDA},
+        "environment": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
+        "cuda": _cuda_config(),
     }
     if mode == "dicts":
         return config
@@ -141,3 +149,19 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
             value = ", ".join(value)
         print(f"{name:<15} {value}")
     return None
+
+
+def _cuda_config() -> dict[str, Any]:
+    reason = _why_no_cuda()
+    if reason:
+        return {"available": False, "reason": reason}
+    from .cuda._loader import engine
+
+    module = engine()
+    count, _ = module.devices()
+    return {
+        "available": True,
+        "compiler": module.compiler,
+        "built_for": module.architectures,
+        "devices": [f"sm_{module.architecture(device)}" for device in range(count)],
+    }

@@ -58,7 +58,8 @@ class ConvPlan:
         TypeError
             `x`, `residual` or `out` is no array or has another dtype.
         """
-        return self._prepared(arg.array("x", x), None if residual is None else arg.array("residual", residual), out)
+        added = None if residual is None else arg.operand("residual", residual)
+        return self._prepared(arg.operand("x", x), added, out)
 
     @property
     def algorithm(self) -> str:
@@ -85,13 +86,9 @@ class ConvPlan:
 
 
 def _plan(spatial: int, x_shape: Any, weight: Any, bias: Any, window: tuple[Any, ...]) -> ConvPlan:
-    prepared = _core.PreparedConv(
-        f"conv{spatial}d",
-        arg.shape("x_shape", x_shape),
-        arg.array("weight", weight),
-        None if bias is None else arg.array("bias", bias),
-        window,
-    )
+    size, filters = arg.shape("x_shape", x_shape), arg.operand("weight", weight)
+    offset = None if bias is None else arg.operand("bias", bias)
+    prepared = arg.engine(filters).PreparedConv(f"conv{spatial}d", size, filters, offset, window)
     return ConvPlan(prepared)
 
 
@@ -107,9 +104,12 @@ def plan_conv1d(
     layout: str = "NCHW",
     activation: str | None = None,
     algorithm: str = "auto",
+    precision: str = "fp32",
 ) -> ConvPlan:
     """Prepare :func:`conv1d` for inputs of one shape; see :func:`plan_conv2d`."""
-    return _plan(1, x_shape, weight, bias, window(1, stride, padding, dilation, groups, layout, activation, algorithm))
+    return _plan(
+        1, x_shape, weight, bias, window(1, stride, padding, dilation, groups, layout, activation, algorithm, precision)
+    )
 
 
 def plan_conv2d(
@@ -124,6 +124,7 @@ def plan_conv2d(
     layout: str = "NCHW",
     activation: str | None = None,
     algorithm: str = "auto",
+    precision: str = "fp32",
 ) -> ConvPlan:
     """Prepare :func:`conv2d` for inputs of one shape: check, choose the algorithm and pack the filters once.
 
@@ -131,7 +132,7 @@ def plan_conv2d(
     ----------
     x_shape : sequence of int
         Shape of the inputs to come: (N, C, H, W) or (C, H, W), or channels last with ``layout="NHWC"``.
-    weight, bias, stride, padding, dilation, groups, layout, activation, algorithm
+    weight, bias, stride, padding, dilation, groups, layout, activation, algorithm, precision
         As in :func:`conv2d`.
 
     Returns
@@ -151,7 +152,9 @@ def plan_conv2d(
     >>> plan(np.ones((1, 3, 32, 32), np.float32)).shape
     (1, 8, 32, 32)
     """
-    return _plan(2, x_shape, weight, bias, window(2, stride, padding, dilation, groups, layout, activation, algorithm))
+    return _plan(
+        2, x_shape, weight, bias, window(2, stride, padding, dilation, groups, layout, activation, algorithm, precision)
+    )
 
 
 def plan_conv3d(
@@ -166,6 +169,9 @@ def plan_conv3d(
     layout: str = "NCHW",
     activation: str | None = None,
     algorithm: str = "auto",
+    precision: str = "fp32",
 ) -> ConvPlan:
     """Prepare :func:`conv3d` for inputs of one shape; see :func:`plan_conv2d`."""
-    return _plan(3, x_shape, weight, bias, window(3, stride, padding, dilation, groups, layout, activation, algorithm))
+    return _plan(
+        3, x_shape, weight, bias, window(3, stride, padding, dilation, groups, layout, activation, algorithm, precision)
+    )

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from . import _arguments as arg
-from . import _core
 
 
 def window(
@@ -48,7 +47,8 @@ def adaptive_window(average: bool, spatial: int, output_size: Any, layout: Any) 
 
 
 def _pool(op: str, x: Any, window: tuple[Any, ...], return_indices: Any, out: Any) -> Any:
-    return _core.pool(op, arg.array("x", x), window, arg.flag("return_indices", return_indices), out)
+    first = arg.operand("x", x)
+    return arg.engine(first).pool(op, first, window, arg.flag("return_indices", return_indices), out)
 
 
 def max_pool1d(

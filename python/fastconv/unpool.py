@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from . import _arguments as arg
-from . import _core
 
 
 def window(spatial: int, kernel_size: Any, stride: Any, padding: Any, output_size: Any, layout: Any) -> tuple[Any, ...]:
@@ -28,6 +27,12 @@ def window(spatial: int, kernel_size: Any, stride: Any, padding: Any, output_siz
     )
 
 
+def _unpool(op: str, x: Any, indices: Any, window: tuple[Any, ...], out: Any) -> np.ndarray:
+    first = arg.operand("x", x)
+    result: np.ndarray = arg.engine(first).max_unpool(op, first, indices, window, out)
+    return result
+
+
 def max_unpool1d(
     x: Any,
     indices: np.ndarray,
@@ -41,8 +46,7 @@ def max_unpool1d(
 ) -> np.ndarray:
     """Undo :func:`max_pool1d`, as far as it can be undone; see :func:`max_unpool2d`."""
     shared = window(1, kernel_size, stride, padding, output_size, layout)
-    result: np.ndarray = _core.max_unpool("max_unpool1d", arg.array("x", x), indices, shared, out)
-    return result
+    return _unpool("max_unpool1d", x, indices, shared, out)
 
 
 def max_unpool2d(
@@ -89,8 +93,7 @@ def max_unpool2d(
     ``torch.nn.functional.max_unpool2d`` of PyTorch 2.13.
     """
     shared = window(2, kernel_size, stride, padding, output_size, layout)
-    result: np.ndarray = _core.max_unpool("max_unpool2d", arg.array("x", x), indices, shared, out)
-    return result
+    return _unpool("max_unpool2d", x, indices, shared, out)
 
 
 def max_unpool3d(
@@ -106,5 +109,4 @@ def max_unpool3d(
 ) -> np.ndarray:
     """Undo :func:`max_pool3d`, as far as it can be undone; see :func:`max_unpool2d`."""
     shared = window(3, kernel_size, stride, padding, output_size, layout)
-    result: np.ndarray = _core.max_unpool("max_unpool3d", arg.array("x", x), indices, shared, out)
-    return result
+    return _unpool("max_unpool3d", x, indices, shared, out)

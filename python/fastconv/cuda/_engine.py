@@ -1,0 +1,92 @@
+"""The functions of ``_core`` for arrays on a GPU; ``fastconv._arguments.engine`` chooses between the two."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ._call import Call, refuse_elsewhere
+from ._loader import engine
+
+Window = tuple[Any, ...]
+
+
+def conv(op: str, x: Any, weight: Any, bias: Any, window: Window, output_padding: Any, out: Any) -> Any:
+    """See ``_core.conv``."""
+    module, call = engine(), Call("x", x)
+    views = call.view("x", x), call.view("weight", weight), call.optional("bias", bias)
+    return call.finish(module.conv(call, op, *views, window, output_padding, call.optional("out", out)))
+
+
+def conv_input_gradient(
+    op: str, input_size: tuple[int, ...], weight: Any, grad_output: Any, window: Window, out: Any
+) -> Any:
+    """See ``_core.conv_input_gradient``."""
+    module, call = engine(), Call("grad_output", grad_output)
+    w, y = call.view("weight", weight), call.view("grad_output", grad_output)
+    return call.finish(module.conv_input_gradient(call, op, input_size, w, y, window, call.optional("out", out)))
+
+
+def conv_weight_gradient(
+    op: str, input: Any, weight_size: tuple[int, ...], grad_output: Any, window: Window, out: Any
+) -> Any:
+    """See ``_core.conv_weight_gradient``."""
+    module, call = engine(), Call("input", input)
+    x, y = call.view("input", input), call.view("grad_output", grad_output)
+    return call.finish(module.conv_weight_gradient(call, op, x, weight_size, y, window, call.optional("out", out)))
+
+
+def pool(op: str, x: Any, window: Window, return_indices: bool, out: Any) -> Any:
+    """See ``_core.pool``."""
+    module, call = engine(), Call("x", x)
+    return call.finish(module.pool(call, op, call.view("x", x), window, return_indices, call.optional("out", out)))
+
+
+def average_pool_gradient(op: str, input_size: tuple[int, ...], grad_output: Any, window: Window, out: Any) -> Any:
+    """See ``_core.average_pool_gradient``."""
+    module, call = engine(), Call("grad_output", grad_output)
+    y = call.view("grad_output", grad_output)
+    return call.finish(module.average_pool_gradient(call, op, input_size, y, window, call.optional("out", out)))
+
+
+def max_pool_gradient(
+    op: str, spatial: int, input_size: tuple[int, ...], grad_output: Any, indices: Any, layout: str, out: Any
+) -> Any:
+    """See ``_core.max_pool_gradient``."""
+    module, call = engine(), Call("grad_output", grad_output)
+    y, index = call.view("grad_output", grad_output), call.view("indices", indices)
+    found = module.max_pool_gradient(call, op, spatial, input_size, y, index, layout, call.optional("out", out))
+    return call.finish(found)
+
+
+def max_unpool(op: str, x: Any, indices: Any, window: Window, out: Any) -> Any:
+    """See ``_core.max_unpool``."""
+    module, call = engine(), Call("x", x)
+    views = call.view("x", x), call.view("indices", indices)
+    return call.finish(module.max_unpool(call, op, *views, window, call.optional("out", out)))
+
+
+def max_unpool_gradient(op: str, grad_output: Any, indices: Any, window: Window, out: Any) -> Any:
+    """See ``_core.max_unpool_gradient``."""
+    module, call = engine(), Call("grad_output", grad_output)
+    views = call.view("grad_output", grad_output), call.view("indices", indices)
+    return call.finish(module.max_unpool_gradient(call, op, *views, window, call.optional("out", out)))
+
+
+class PreparedConv:
+    """See ``_core.PreparedConv``."""
+
+    def __init__(self, op: str, x_shape: tuple[int, ...], weight: Any, bias: Any, window: Window) -> None:
+        module, call = engine(), Call("weight", weight)
+        views = call.view("weight", weight), call.optional("bias", bias)
+        self._prepared = module.PreparedConv(call, op, x_shape, *views, window)
+        self.algorithm: str = self._prepared.algorithm
+        self.problem: str = self._prepared.problem
+        self.x_shape: tuple[int, ...] = self._prepared.x_shape
+        self.y_shape: tuple[int, ...] = self._prepared.y_shape
+        self.packed_bytes: int = self._prepared.packed_bytes
+        self.workspace_bytes: int = self._prepared.workspace_bytes
+
+    def __call__(self, x: Any, out: Any = None) -> Any:
+        refuse_elsewhere("x", x, "the plan's weight")
+        call = Call("x", x)
+        return call.finish(self._prepared.call(call, call.view("x", x), call.optional("out", out)))
