@@ -56,6 +56,10 @@ constexpr unsigned kMostBlocksX = 0x7fffffff, kMostBlocksYZ = 65535;  // of a gr
 // Whether an array can be read and written 16 bytes at a time. Views of a caller's larger array often cannot.
 inline bool aligned_16(const void* array) { return reinterpret_cast<uintptr_t>(array) % 16 == 0; }
 
+inline void fill_bytes(void* array, int value, size_t bytes, const Stream& stream) {
+  if (bytes && !stream.load_only) check(cudaMemsetAsync(array, value, bytes, stream.handle), "filling memory");
+}
+
 template <class... Params, class... Args>
 void launch(const char* name, void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared, const Stream& stream,
             const Args&... args) {

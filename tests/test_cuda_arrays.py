@@ -94,14 +94,23 @@ def test_nothing_is_copied():
     assert np.array_equal(out.memory, fastconv.conv2d(X, W))
 
 
+def test_a_view_is_read_where_it_is():
+    expected = fastconv.conv2d(X, W)
+    larger = ByInterface(np.concatenate([[0], X.ravel()]).astype(np.float32))
+    view = ByInterface(larger.memory[1:].reshape(X.shape), copy=False)
+    assert view.memory.ctypes.data % 8 == 4
+    assert np.array_equal(fastconv.conv2d(view, ByInterface(W)).numpy(), expected)
+
+
 def test_what_is_not_contiguous_or_aligned_is_copied_by_its_library():
     expected = fastconv.conv2d(X, W)
     turned = Namespaced(np.moveaxis(last(X), -1, 1), copy=False)
     assert not turned.memory.flags.c_contiguous
     assert np.array_equal(fastconv.conv2d(turned, Namespaced(W)).memory, expected)
-    shifted = Namespaced(np.concatenate([[0], X.ravel()]).astype(np.float32))
-    shifted = Namespaced(shifted.memory[1:].reshape(X.shape), copy=False)
-    assert shifted.memory.ctypes.data % 16
+    memory = np.zeros(X.nbytes + 1, np.uint8)[1:]
+    memory[...] = np.frombuffer(X.tobytes(), np.uint8)
+    shifted = Namespaced(memory.view(np.float32).reshape(X.shape), copy=False)
+    assert shifted.memory.ctypes.data % 4
     assert np.array_equal(fastconv.conv2d(shifted, Namespaced(W)).memory, expected)
     with pytest.raises(ValueError, match=r"ByInterface is not C-contiguous and aligned: expected both"):
         fastconv.conv2d(ByInterface(turned.memory, copy=False), ByInterface(W))

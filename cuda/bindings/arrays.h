@@ -1,8 +1,8 @@
 // Arrays on a GPU, as python/fastconv/cuda/_call.py describes them, and the call that they belong to.
 //
-// A view is a tuple (array, pointer, shape, dtype, plain, read_only): `plain` says that elements are C-contiguous from
-// a pointer that is a multiple of 16, as the kernels ask. A call has `stream` and `device`, allocates by `empty(shape,
-// dtype) -> view` in the library that the caller's arrays are of, and makes an array plain by `plain(view) -> view`. An
+// A view is a tuple (array, pointer, shape, dtype, plain, read_only): `plain` says that elements are C-contiguous and
+// each is aligned to its size, as the kernels ask. A call has `stream` and `device`, allocates by `empty(shape, dtype)
+// -> view` in the library that the caller's arrays are of, and makes an array plain by `plain(view) -> view`. An
 // Argument first only reads; what is not plain is copied after all checks.
 #pragma once
 

@@ -127,7 +127,7 @@ void place(const PlaceProblem& p, const int64_t* index, const void* values, void
 }  // namespace
 
 void find_bad_index(const PlaceProblem& p, const int64_t* index, int64_t* bad, Stream& stream) {
-  check(cudaMemsetAsync(bad, 0xff, sizeof *bad, stream.handle), "preparing the check of indices");
+  fill_bytes(bad, 0xff, sizeof *bad, stream);
   const int64_t all = p.batch * p.channels * p.values;
   launch("first_outside", first_outside, static_cast<unsigned>(std::min((all + kThreads - 1) / kThreads, kMostStrided)),
          kThreads, 0, stream, index, reinterpret_cast<unsigned long long*>(bad), all, p.targets);
@@ -136,7 +136,7 @@ void find_bad_index(const PlaceProblem& p, const int64_t* index, int64_t* bad, S
 void run_place(const PlaceProblem& p, Element element, const int64_t* index, const void* values, void* targets,
                bool add, Stream& stream) {
   const size_t bytes = static_cast<size_t>(p.batch * p.channels * p.targets) * size_of(element);
-  if (bytes && !stream.load_only) check(cudaMemsetAsync(targets, 0, bytes, stream.handle), "zeroing planes");
+  fill_bytes(targets, 0, bytes, stream);
   visit_element(element, [&](auto zero) {
     using T = decltype(zero);
     add ? place<T, true>(p, index, values, targets, stream) : place<T, false>(p, index, values, targets, stream);

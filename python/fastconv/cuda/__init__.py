@@ -61,7 +61,7 @@ def asarray(x: Any, device: int = 0) -> DeviceArray:
     number, handle = library.device(x), library.stream(x)
     owner, pointer, shape, dtype, plain, read_only = library.view("x", x, handle)
     if not plain:
-        raise ValueError("x is not C-contiguous and aligned to 16 bytes: expected both")
+        raise ValueError("x is not C-contiguous and aligned: expected both")
     return DeviceArray(owner, pointer, shape, dtype, number, handle, read_only)
 
 

@@ -1,7 +1,7 @@
 """The libraries that arrays on a GPU come from: how to read their arrays, and how to make more of them.
 
 A view is what ``cuda/bindings/arrays.h`` reads: ``(array, pointer, shape, dtype, plain, read_only)``. `array` keeps the
-memory alive; `plain` says that the elements are C-contiguous and begin where the kernels can read 16 bytes.
+memory alive; `plain` says that the elements are C-contiguous and each is aligned to its size.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ from ._array import LEGACY_STREAM, SIZES, DeviceArray
 from ._loader import engine
 
 View = tuple[Any, int, tuple[int, ...], str, bool, bool]
-#: Bytes that kernels read at once.
-ALIGNMENT = 16
+
+
+def aligned(pointer: int, dtype: str) -> bool:
+    """Whether elements from here on are aligned to their size."""
+    return pointer % SIZES.get(dtype, 1) == 0
 
 
 def is_contiguous(shape: tuple[int, ...], strides: tuple[int, ...] | None) -> bool:
@@ -65,7 +68,7 @@ class Library:
         lent = engine().Borrowed(capsule)
         shape = tuple(lent.shape)
         strides = None if lent.strides is None else tuple(lent.strides)
-        plain = is_contiguous(shape, strides) and lent.pointer % ALIGNMENT == 0
+        plain = is_contiguous(shape, strides) and aligned(lent.pointer, lent.dtype)
         return (lent if plain else array), lent.pointer, shape, lent.dtype, plain, lent.read_only
 
     def _by_interface(self, name: str, array: Any, stream: int) -> View:
@@ -80,7 +83,7 @@ class Library:
         if strides is not None:
             strides = tuple(stride // bytes_each for stride in strides)
         pointer, read_only = said["data"]
-        plain = is_contiguous(shape, strides) and pointer % ALIGNMENT == 0
+        plain = is_contiguous(shape, strides) and aligned(pointer, dtype)
         return array, pointer, shape, dtype, plain, bool(read_only)
 
     def copy(self, array: Any) -> Any:
@@ -132,11 +135,7 @@ class _Own(Library):
     def view(self, name: str, array: Any, stream: int) -> View:
         if array._stream != stream:
             _array.ordered(array.device, stream, array._stream)
-        plain = array._pointer % ALIGNMENT == 0
-        return array, array._pointer, array.shape, array._dtype, plain, array._read_only
-
-    def copy(self, array: Any) -> Any:
-        raise ValueError("a DeviceArray does not begin at a multiple of 16 bytes: expected an aligned one")
+        return array, array._pointer, array.shape, array._dtype, True, array._read_only
 
 
 class _Torch(Library):
@@ -156,9 +155,9 @@ class _Torch(Library):
         if array.requires_grad and sys.modules["torch"].is_grad_enabled():
             raise TypeError(f"{name} requires a gradient, which is not recorded here: pass {name}.detach(), or call "
                             "inside torch.no_grad()")  # fmt: skip
-        pointer = array.data_ptr()
-        plain = array.is_contiguous() and pointer % ALIGNMENT == 0
-        return array, pointer, tuple(array.shape), str(array.dtype).removeprefix("torch."), plain, False
+        pointer, dtype = array.data_ptr(), str(array.dtype).removeprefix("torch.")
+        plain = array.is_contiguous() and aligned(pointer, dtype)
+        return array, pointer, tuple(array.shape), dtype, plain, False
 
     def copy(self, array: Any) -> Any:
         torch = sys.modules["torch"]
@@ -179,9 +178,9 @@ class _CuPy(Library):
         return int(sys.modules["cupy"].cuda.get_current_stream().ptr) or LEGACY_STREAM
 
     def view(self, name: str, array: Any, stream: int) -> View:
-        pointer = int(array.data.ptr)
-        plain = bool(array.flags.c_contiguous) and pointer % ALIGNMENT == 0
-        return array, pointer, tuple(array.shape), str(array.dtype), plain, False
+        pointer, dtype = int(array.data.ptr), str(array.dtype)
+        plain = bool(array.flags.c_contiguous) and aligned(pointer, dtype)
+        return array, pointer, tuple(array.shape), dtype, plain, False
 
 
 class _Jax(Library):
