@@ -16,14 +16,15 @@ ConvPlan plan_of(const ConvProblem& problem, const py::tuple& window_tuple, cons
 }
 
 py::object conv(const py::object& call_object, const std::string& op, const py::object& input, const py::object& weight,
-                const py::object& bias, const py::tuple& window_tuple, const py::object& output_padding,
-                const py::object& out) {
+                const py::object& bias, const py::object& residual, const py::tuple& window_tuple,
+                const py::object& output_padding, const py::object& out) {
   const Window window = window_from(window_tuple);
   const bool transposed = !output_padding.is_none();
   Argument x(input, "x"), w(weight, "weight");
-  std::optional<Argument> b = optional_argument(bias, "bias");
+  std::optional<Argument> b = optional_argument(bias, "bias"), r = optional_argument(residual, "residual");
   w.expect(x.element(), "x");
   if (b) b->expect(x.element(), "x");
+  if (r) r->expect(x.element(), "x");
   ConvSpec spec = spec_from(window, op.c_str(), transposed ? Direction::input_gradient : Direction::forward, x.dtype());
   spec.transposed = transposed;
   spec.w_shape = w.shape();
@@ -31,6 +32,7 @@ py::object conv(const py::object& call_object, const std::string& op, const py::
   if (transposed) spec.output_padding = output_padding.cast<Shape>();
   (transposed ? spec.y_shape : spec.x_shape) = x.shape();
   if (b) spec.bias_shape = b->shape();
+  if (r) spec.residual_shape = r->shape();
   const ConvProblem problem = ConvProblem::make(spec);
   const Call call(call_object);
   const ConvPlan plan = plan_of(problem, window_tuple, window, x.element());
@@ -38,10 +40,12 @@ py::object conv(const py::object& call_object, const std::string& op, const py::
   const void* const x_data = x.data(call);
   const void* const w_data = w.data(call);
   const void* const b_data = b ? b->data(call) : nullptr;
+  const void* const r_data = r ? r->data(call) : nullptr;
   const Result result(call, out, problem.result_shape(), x.element(),
-                      {{x_data, x.bytes()}, {w_data, w.bytes()}, {b_data, b ? b->bytes() : 0}});
+                      {{x_data, x.bytes()}, {w_data, w.bytes()}, {b_data, b ? b->bytes() : 0}},
+                      {r_data, r ? r->bytes() : 0});
   if (problem.batch > 0) {
-    ConvOperands operands{const_cast<void*>(x_data), const_cast<void*>(w_data), result.data(), b_data};
+    ConvOperands operands{const_cast<void*>(x_data), const_cast<void*>(w_data), result.data(), b_data, nullptr, r_data};
     if (transposed) std::swap(operands.x, operands.y);
     run(call, plan, operands);
   }

@@ -41,7 +41,8 @@ class PreparedConv {
     });
   }
 
-  py::object call(const py::object& call_object, const py::object& input, const py::object& out) const {
+  py::object call(const py::object& call_object, const py::object& input, const py::object& residual,
+                  const py::object& out) const {
     const ConvProblem& problem = plan_.problem;
     Argument x(input, "x");
     x.expect(plan_.element, "the plan's weight");
@@ -50,11 +51,23 @@ class PreparedConv {
                                 ", the shape this plan was made for"));
     if (const int device = call_object.attr("device").cast<int>(); device != device_)
       throw InvalidArgument(cat("x is on device ", device, ": expected device ", device_, " like the plan"));
+    std::optional<Argument> r;
+    if (!residual.is_none()) {
+      r.emplace(residual, "residual");
+      r->expect(plan_.element, "the plan's weight");
+      problem.check_residual(r->shape());
+      ConvProblem asked = problem;  // refused where the row of this plan adds none
+      asked.has_residual = true;
+      make_plan(asked, plan_.device, plan_.precision, plan_.algorithm->name, plan_.element);
+    }
     const Call call(call_object);
     const void* const x_data = x.data(call);
-    const Result result(call, out, problem.result_shape(), plan_.element, {{x_data, x.bytes()}});
+    const void* const r_data = r ? r->data(call) : nullptr;
+    const Result result(call, out, problem.result_shape(), plan_.element, {{x_data, x.bytes()}},
+                        {r_data, r ? r->bytes() : 0});
     if (problem.batch > 0)
-      run(call, plan_, {const_cast<void*>(x_data), weight_.data(), result.data(), bias_.data(), packed_.data()});
+      run(call, plan_,
+          {const_cast<void*>(x_data), weight_.data(), result.data(), bias_.data(), packed_.data(), r_data});
     return result.take();
   }
 

@@ -10,11 +10,12 @@ from ._loader import engine
 Window = tuple[Any, ...]
 
 
-def conv(op: str, x: Any, weight: Any, bias: Any, window: Window, output_padding: Any, out: Any) -> Any:
+def conv(op: str, x: Any, weight: Any, bias: Any, residual: Any, window: Window, output_padding: Any, out: Any) -> Any:
     """See ``_core.conv``."""
     module, call = engine(), Call("x", x)
     views = call.view("x", x), call.view("weight", weight), call.optional("bias", bias)
-    return call.finish(module.conv(call, op, *views, window, output_padding, call.optional("out", out)))
+    added = call.optional("residual", residual)
+    return call.finish(module.conv(call, op, *views, added, window, output_padding, call.optional("out", out)))
 
 
 def conv_input_gradient(
@@ -86,7 +87,8 @@ class PreparedConv:
         self.packed_bytes: int = self._prepared.packed_bytes
         self.workspace_bytes: int = self._prepared.workspace_bytes
 
-    def __call__(self, x: Any, out: Any = None) -> Any:
+    def __call__(self, x: Any, residual: Any = None, out: Any = None) -> Any:
         refuse_elsewhere("x", x, "the plan's weight")
         call = Call("x", x)
-        return call.finish(self._prepared.call(call, call.view("x", x), call.optional("out", out)))
+        views = call.view("x", x), call.optional("residual", residual), call.optional("out", out)
+        return call.finish(self._prepared.call(call, *views))
