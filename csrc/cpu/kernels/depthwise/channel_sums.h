@@ -17,8 +17,7 @@ using fastconv::DepthwisePixelSums;
 
 // Taps [th0, th0 + down) x [tw0, tw0 + along) of a vector of channels, over all pixels.
 template <class T, int down, int along, bool whole>
-FASTCONV_INLINE void channel_sums_block(const DepthwisePixelSums<T>& t, int64_t th0, int64_t tw0, int64_t c,
-                                        int count) {
+void channel_sums_block(const DepthwisePixelSums<T>& t, int64_t th0, int64_t tw0, int64_t c, int count) {
   Vector<T> acc[down][along] = {};
   // Pixels [q0, q1) have all these taps inside the row.
   const int64_t near = t.first_w + tw0 * t.tap_w, far = near + (along - 1) * t.tap_w;
@@ -43,10 +42,12 @@ FASTCONV_INLINE void channel_sums_block(const DepthwisePixelSums<T>& t, int64_t 
             acc[i][j] += dy * load_channels<T, whole>(x + at * t.x_row + (q * t.step_w + j * t.tap_w) * t.x_col, count);
       }
     };
-    int64_t q = 0;
-    for (const int64_t end = all ? q0 : t.cols; q < end; ++q) edge(q);
-    if (!all) continue;
-    for (; q < q1; ++q) {
+    const int64_t inner0 = all ? q0 : t.cols, inner1 = all ? q1 : t.cols;
+    for (int64_t q = 0; q < t.cols; ++q) {
+      if (q < inner0 || q >= inner1) {
+        edge(q);
+        continue;
+      }
       const Vector<T> dy = load_channels<T, whole>(y + q * t.y_col, count);
 #pragma GCC unroll 3
       for (int i = 0; i < down; ++i)
@@ -55,7 +56,6 @@ FASTCONV_INLINE void channel_sums_block(const DepthwisePixelSums<T>& t, int64_t 
           acc[i][j] += dy * load_channels<T, whole>(
                                 x + (row + i * t.tap_h) * t.x_row + (q * t.step_w + j * t.tap_w) * t.x_col, count);
     }
-    for (; q < t.cols; ++q) edge(q);
   }
 #pragma GCC unroll 3
   for (int i = 0; i < down; ++i)
@@ -74,7 +74,8 @@ void channel_sums_taps(const DepthwisePixelSums<T>& t, int64_t th0, int64_t tw0)
   int64_t c = 0;
   for (; c + kLanes<T> <= t.channels; c += kLanes<T>)
     channel_sums_block<T, down, along, true>(t, th0, tw0, c, kLanes<T>);
-  if (c < t.channels) channel_sums_block<T, down, along, false>(t, th0, tw0, c, (int)(t.channels - c));
+  if (c == t.channels) return;
+  for (int i = 0; i < down; ++i) channel_sums_block<T, 1, along, false>(t, th0 + i, tw0, c, (int)(t.channels - c));
 }
 
 template <class T, int along>
@@ -82,7 +83,6 @@ FASTCONV_INLINE void channel_sums_columns(const DepthwisePixelSums<T>& t, int64_
   constexpr int most = FASTCONV_VECTOR_BYTES == 64 || along <= 3 ? 3 : along <= 5 ? 2 : 1;
   int64_t th = 0;
   for (; th + most <= t.ker_h; th += most) channel_sums_taps<T, most, along>(t, th, tw0);
-  if (most > 2 && th + 2 <= t.ker_h) channel_sums_taps<T, (most > 2 ? 2 : 1), along>(t, th, tw0), th += 2;
   for (; th < t.ker_h; ++th) channel_sums_taps<T, 1, along>(t, th, tw0);
 }
 

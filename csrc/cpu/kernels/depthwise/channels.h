@@ -4,7 +4,8 @@
 //     acc[2][7] = start
 //     for row i of x that the two rows of results read:  w[2][ker_w] = the row or two of the filter that meet it
 //       for its columns j:  load x once;  for tw with p = (j - tw) / step_w whole: acc[:][p] += w[:][tw] * x
-//   any: for 7 pixels, then 4, 1: acc[p] += w * x[p * step_w + tw] for th, tw, each loaded where it is used
+//   any, and what is left of a row or of the channels: for 7 pixels, then 4, 1: acc[p] += w * x[p * step_w + tw] for
+//   th, tw, each loaded where it is used
 //
 // Register budget, sliding: rows * (7 acc + ker_w weights) + 1: two rows, 29 of 32, or one row, 15 of 16.
 // Loads of x per multiply-add, 3x3: 36/126 with two rows, 27/63 with one. They rarely lie on whole cache lines (NumPy
@@ -22,6 +23,9 @@
 namespace {
 
 using fastconv::DepthwisePixels;
+
+// Results side by side of a block: maps of 224, 112, .. 7 divide by it.
+constexpr int kPixels = 7;
 
 template <class T, bool whole>
 FASTCONV_INLINE Vector<T> load_channels(const T* p, int count) {
@@ -44,89 +48,6 @@ FASTCONV_INLINE void finish_channels(const DepthwisePixels<T>& t, T* y, Vector<T
     store(y, value);
   else
     store_some(y, value, count);
-}
-
-// Rows r and r + 1 of results (or r alone), `pixels` of them from q on.
-template <class T, int ker, int step_w, int rows, int pixels, bool inner, bool whole>
-void sliding_block(const DepthwisePixels<T>& t, int64_t r, int64_t q, int64_t c, int count) {
-  Vector<T> acc[rows][pixels];
-  T* const y = t.y + r * t.y_row + q * t.y_col + c;
-#pragma GCC unroll 2
-  for (int k = 0; k < rows; ++k)
-#pragma GCC unroll 7
-    for (int p = 0; p < pixels; ++p) acc[k][p] = start_of_channels(t, y + k * t.y_row + p * t.y_col, c, count);
-  const int64_t between = rows == 1 ? 0 : t.step_h / t.tap_h;
-  const int64_t col = t.first_w + q * step_w;
-  const auto add = [&]<int first, int last>(const T* x, const T* w) __attribute__((always_inline)) {
-    Vector<T> held[rows][ker];
-#pragma GCC unroll 2
-    for (int k = first; k <= last; ++k)
-#pragma GCC unroll 7
-      for (int tw = 0; tw < ker; ++tw)
-        held[k][tw] = load_channels<T, whole>(w + (tw - k * between * ker) * t.w_tap, count);
-#pragma GCC unroll 20
-    for (int j = 0; j < (pixels - 1) * step_w + ker; ++j) {
-      if (!inner && (uint64_t)(col + j) >= (uint64_t)t.in_w) continue;
-      const Vector<T> value = load_channels<T, whole>(x + j * t.x_col, count);
-#pragma GCC unroll 7
-      for (int tw = 0; tw < ker; ++tw) {
-        if (j < tw || (j - tw) % step_w != 0 || (j - tw) / step_w >= pixels) continue;
-#pragma GCC unroll 2
-        for (int k = first; k <= last; ++k) acc[k][(j - tw) / step_w] += value * held[k][tw];
-      }
-    }
-  };
-  for (int64_t i = 0; i < between + t.ker_h; ++i) {
-    const int64_t row = t.first_h + r * t.step_h + i * t.tap_h;
-    if ((uint64_t)row >= (uint64_t)t.in_h) continue;
-    const T* const x = t.x + row * t.x_row + col * t.x_col + c;
-    const T* const w = t.w + i * ker * t.w_tap + c;
-    if (rows == 1 || i < between)
-      add.template operator()<0, 0>(x, w);
-    else if (i >= t.ker_h)
-      add.template operator()<rows - 1, rows - 1>(x, w);
-    else
-      add.template operator()<0, rows - 1>(x, w);
-  }
-#pragma GCC unroll 2
-  for (int k = 0; k < rows; ++k)
-#pragma GCC unroll 7
-    for (int p = 0; p < pixels; ++p) finish_channels<T, whole>(t, y + k * t.y_row + p * t.y_col, acc[k][p], count);
-}
-
-template <class T, int ker, int step_w, int rows, int pixels>
-FASTCONV_INLINE void sliding_pixels(const DepthwisePixels<T>& t, int64_t r, int64_t q) {
-  constexpr int span = (pixels - 1) * step_w + ker;
-  const int64_t col = t.first_w + q * step_w;
-  int64_t c = 0;
-  if (pixels == 7 && col >= 0 && col + span <= t.in_w)
-    for (; c + kLanes<T> <= t.channels; c += kLanes<T>)
-      sliding_block<T, ker, step_w, rows, pixels, pixels == 7, true>(t, r, q, c, kLanes<T>);
-  for (; c + kLanes<T> <= t.channels; c += kLanes<T>)
-    sliding_block<T, ker, step_w, rows, pixels, false, true>(t, r, q, c, kLanes<T>);
-  if (c == t.channels) return;
-  for (int k = 0; k < rows; ++k)
-    sliding_block<T, ker, step_w, 1, pixels, false, false>(t, r + k, q, c, (int)(t.channels - c));
-}
-
-template <class T, int ker, int step_w, int rows>
-FASTCONV_INLINE void sliding_rows(const DepthwisePixels<T>& t, int64_t r) {
-  int64_t q = 0;
-  for (; q + 7 <= t.cols; q += 7) sliding_pixels<T, ker, step_w, rows, 7>(t, r, q);
-  for (int k = 0; k < rows; ++k) {
-    int64_t rest = q;
-    for (; rest + 3 <= t.cols; rest += 3) sliding_pixels<T, ker, step_w, 1, 3>(t, r + k, rest);
-    for (; rest < t.cols; ++rest) sliding_pixels<T, ker, step_w, 1, 1>(t, r + k, rest);
-  }
-}
-
-template <class T, int ker, int step_w>
-void sliding_tile(const DepthwisePixels<T>& t) {
-  int64_t r = 0;
-  if constexpr (FASTCONV_VECTOR_BYTES == 64)
-    if (t.step_h % t.tap_h == 0 && t.step_h / t.tap_h < t.ker_h)
-      for (; r + 2 <= t.rows; r += 2) sliding_rows<T, ker, step_w, 2>(t, r);
-  for (; r < t.rows; ++r) sliding_rows<T, ker, step_w, 1>(t, r);
 }
 
 template <class T, int pixels, bool inner, bool whole>
@@ -153,8 +74,14 @@ FASTCONV_INLINE void channels_block(const DepthwisePixels<T>& t, int64_t r, int6
   for (int p = 0; p < pixels; ++p) finish_channels<T, whole>(t, y + p * t.y_col, acc[p], count);
 }
 
+// Channels from c on that fill no vector.
 template <class T, int pixels>
-FASTCONV_INLINE void channels_pixels(const DepthwisePixels<T>& t, int64_t r, int64_t q) {
+void channels_rest(const DepthwisePixels<T>& t, int64_t r, int64_t q, int64_t c) {
+  channels_block<T, pixels, false, false>(t, r, q, c, (int)(t.channels - c));
+}
+
+template <class T, int pixels>
+void channels_pixels(const DepthwisePixels<T>& t, int64_t r, int64_t q) {
   const int64_t near = t.first_w + q * t.step_w, far = near + (t.ker_w - 1) * t.tap_w;
   const int64_t least = near < far ? near : far, most = (near < far ? far : near) + (pixels - 1) * t.step_w;
   const bool inner = least >= 0 && most < t.in_w;
@@ -164,17 +91,96 @@ FASTCONV_INLINE void channels_pixels(const DepthwisePixels<T>& t, int64_t r, int
       channels_block<T, pixels, true, true>(t, r, q, c, kLanes<T>);
     else
       channels_block<T, pixels, false, true>(t, r, q, c, kLanes<T>);
-  if (c < t.channels) channels_block<T, pixels, false, false>(t, r, q, c, (int)(t.channels - c));
+  if (c < t.channels) channels_rest<T, pixels>(t, r, q, c);
+}
+
+// Results of row r from q on.
+template <class T>
+void channels_row(const DepthwisePixels<T>& t, int64_t r, int64_t q) {
+  for (; q + kPixels <= t.cols; q += kPixels) channels_pixels<T, kPixels>(t, r, q);
+  for (; q + 4 <= t.cols; q += 4) channels_pixels<T, 4>(t, r, q);
+  for (; q < t.cols; ++q) channels_pixels<T, 1>(t, r, q);
 }
 
 template <class T>
 void channels_any(const DepthwisePixels<T>& t) {
-  for (int64_t r = 0; r < t.rows; ++r) {
-    int64_t q = 0;
-    for (; q + 7 <= t.cols; q += 7) channels_pixels<T, 7>(t, r, q);
-    for (; q + 4 <= t.cols; q += 4) channels_pixels<T, 4>(t, r, q);
-    for (; q < t.cols; ++q) channels_pixels<T, 1>(t, r, q);
+  for (int64_t r = 0; r < t.rows; ++r) channels_row(t, r, 0);
+}
+
+// Rows r and r + 1 of results (or r alone), seven of them from q on, for a whole vector of channels.
+template <class T, int ker, int step_w, int rows, bool inner>
+void sliding_block(const DepthwisePixels<T>& t, int64_t r, int64_t q, int64_t c) {
+  constexpr int pixels = kPixels;
+  Vector<T> acc[rows][pixels];
+  T* const y = t.y + r * t.y_row + q * t.y_col + c;
+#pragma GCC unroll 2
+  for (int k = 0; k < rows; ++k)
+#pragma GCC unroll 7
+    for (int p = 0; p < pixels; ++p) acc[k][p] = start_of_channels(t, y + k * t.y_row + p * t.y_col, c, kLanes<T>);
+  const int64_t between = rows == 1 ? 0 : t.step_h / t.tap_h;
+  const int64_t col = t.first_w + q * step_w;
+  const auto add = [&]<int first, int last>(const T* x, const T* w) __attribute__((always_inline)) {
+    Vector<T> held[rows][ker];
+#pragma GCC unroll 2
+    for (int k = first; k <= last; ++k)
+#pragma GCC unroll 7
+      for (int tw = 0; tw < ker; ++tw) held[k][tw] = load(w + (tw - k * between * ker) * t.w_tap);
+#pragma GCC unroll 20
+    for (int j = 0; j < (pixels - 1) * step_w + ker; ++j) {
+      if (!inner && (uint64_t)(col + j) >= (uint64_t)t.in_w) continue;
+      const Vector<T> value = load(x + j * t.x_col);
+#pragma GCC unroll 7
+      for (int tw = 0; tw < ker; ++tw) {
+        if (j < tw || (j - tw) % step_w != 0 || (j - tw) / step_w >= pixels) continue;
+#pragma GCC unroll 2
+        for (int k = first; k <= last; ++k) acc[k][(j - tw) / step_w] += value * held[k][tw];
+      }
+    }
+  };
+  for (int64_t i = 0; i < between + t.ker_h; ++i) {
+    const int64_t row = t.first_h + r * t.step_h + i * t.tap_h;
+    if ((uint64_t)row >= (uint64_t)t.in_h) continue;
+    const T* const x = t.x + row * t.x_row + col * t.x_col + c;
+    const T* const w = t.w + i * ker * t.w_tap + c;
+    if (rows == 1 || i < between)
+      add.template operator()<0, 0>(x, w);
+    else if (i >= t.ker_h)
+      add.template operator()<rows - 1, rows - 1>(x, w);
+    else
+      add.template operator()<0, rows - 1>(x, w);
   }
+#pragma GCC unroll 2
+  for (int k = 0; k < rows; ++k)
+#pragma GCC unroll 7
+    for (int p = 0; p < pixels; ++p) finish_channels<T, true>(t, y + k * t.y_row + p * t.y_col, acc[k][p], kLanes<T>);
+}
+
+template <class T, int ker, int step_w, int rows>
+FASTCONV_INLINE void sliding_pixels(const DepthwisePixels<T>& t, int64_t r, int64_t q) {
+  constexpr int span = (kPixels - 1) * step_w + ker;
+  const int64_t col = t.first_w + q * step_w;
+  int64_t c = 0;
+  if (col >= 0 && col + span <= t.in_w)
+    for (; c + kLanes<T> <= t.channels; c += kLanes<T>) sliding_block<T, ker, step_w, rows, true>(t, r, q, c);
+  for (; c + kLanes<T> <= t.channels; c += kLanes<T>) sliding_block<T, ker, step_w, rows, false>(t, r, q, c);
+  if (c == t.channels) return;
+  for (int k = 0; k < rows; ++k) channels_rest<T, kPixels>(t, r + k, q, c);
+}
+
+template <class T, int ker, int step_w, int rows>
+FASTCONV_INLINE void sliding_rows(const DepthwisePixels<T>& t, int64_t r) {
+  int64_t q = 0;
+  for (; q + kPixels <= t.cols; q += kPixels) sliding_pixels<T, ker, step_w, rows>(t, r, q);
+  for (int k = 0; k < rows; ++k) channels_row(t, r + k, q);
+}
+
+template <class T, int ker, int step_w>
+void sliding_tile(const DepthwisePixels<T>& t) {
+  int64_t r = 0;
+  if constexpr (FASTCONV_VECTOR_BYTES == 64)
+    if (t.step_h % t.tap_h == 0 && t.step_h / t.tap_h < t.ker_h)
+      for (; r + 2 <= t.rows; r += 2) sliding_rows<T, ker, step_w, 2>(t, r);
+  for (; r < t.rows; ++r) sliding_rows<T, ker, step_w, 1>(t, r);
 }
 
 template <class T>

@@ -113,7 +113,6 @@ FASTCONV_INLINE void sums_columns(const DepthwiseSums<T>& t, int64_t tw0) {
   constexpr int most = FASTCONV_VECTOR_BYTES == 64 || along <= 3 ? 3 : along <= 5 ? 2 : 1;
   int64_t th = 0;
   for (; th + most <= t.ker_h; th += most) sums_taps<T, most, along, step_w>(t, th, tw0);
-  if (most > 2 && th + 2 <= t.ker_h) sums_taps<T, (most > 2 ? 2 : 1), along, step_w>(t, th, tw0), th += 2;
   for (; th < t.ker_h; ++th) sums_taps<T, 1, along, step_w>(t, th, tw0);
 }
 

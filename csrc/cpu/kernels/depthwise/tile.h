@@ -1,175 +1,22 @@
-// The tiles of depthwise.h, once for every ISA.
+// The tiles of depthwise.h, once for every ISA: filters and strides for which unrolled.h has no tile, and the table.
 //
-//   for rows in steps of 7, then 3, 1: for columns in steps of one vector:              unrolled: row reuse
-//     acc[7] = start
-//     for input row i of (7 - 1) * step + ker_h, unless it is outside:  load its ker_w shifted vectors once
-//       for r in 7 with th = i - r * step inside the filter: acc[r] += w[th][:] * loaded[:]
-//   any: acc[rows][vectors] over all taps, each loaded where it is used
+//   for rows in steps of 4, then 1: for columns in steps of four vectors, then one:
+//     acc[rows][vectors] = start;  over all taps, each loaded where it is used: acc[r][v] += w[th][tw] * x
 //
-// Register budget, unrolled: 7 acc + ker_w loaded, 14 of 16; with 32 registers a 3x3 filter stays in 9 of them, larger
-// filters are broadcast from L1 as operands. Seven rows: maps of 224, 112, .. 7 divide by it.
-// Loads of x per multiply-add at 3x3: stride 1 27/63; most of them touch two cache lines.
-// Stride 2 along the width: two loads are separated into even and odd columns, which are two taps.
-// Vectors at the edge of the image are loaded under masks, which depend on the column alone.
-// Order of the sum: th, then tw, for each result, whatever its tile. A row outside adds nothing.
+// Register budget: 16 acc + 2 (the compiler keeps some of them in L1 where there are 16 registers).
+// Vectors at the edge of the image are loaded under masks. Order of the sum: th, then tw. A row outside adds nothing.
 #pragma once
 
-#include "../../simd.h"
 #include "channel_sums.h"
 #include "channels.h"
-#include "depthwise.h"
+#include "planes.h"
 #include "sums.h"
 #include "turn.h"
+#include "unrolled.h"
 
 namespace {
 
 using fastconv::DepthwiseKernel;
-using fastconv::DepthwiseTile;
-
-template <class T>
-FASTCONV_INLINE Vector<T> start_of(const DepthwiseTile<T>& t, const T* y, int count) {
-  const Vector<T> bias = broadcast(t.bias);
-  return t.add ? bias + load_some(t.add + (y - t.y), count) : bias;
-}
-
-template <class T>
-FASTCONV_INLINE void finish(const DepthwiseTile<T>& t, T* y, Vector<T> value, int count) {
-  if (t.activate) value = clamp<T>(value, t.low, t.high);
-  if (count == kLanes<T>)
-    store(y, value);
-  else
-    store_some(y, value, count);
-}
-
-template <class T>
-FASTCONV_INLINE bool row_outside(const DepthwiseTile<T>& t, int64_t row) {
-  return (uint64_t)row >= (uint64_t)t.in_h;
-}
-
-// Bytes ahead of a load that its line is asked for: planes follow each other, so that the next one is on its way
-// while the edge of this one is computed.
-constexpr int64_t kAhead = 4096;
-
-// The filter: in registers where there are enough.
-template <class T, int ker>
-struct Filter {
-  static constexpr bool kHeld = ker == 3 && FASTCONV_VECTOR_BYTES == 64;
-  Vector<T> held[kHeld ? ker * ker : 1];
-  const T* w;
-  FASTCONV_INLINE explicit Filter(const T* from) : w(from) {
-    if constexpr (kHeld) {
-#pragma GCC unroll 9
-      for (int i = 0; i < ker * ker; ++i) held[i] = broadcast(from[i]);
-    }
-  }
-  FASTCONV_INLINE Vector<T> at(int i) const {
-    if constexpr (kHeld)
-      return held[i];
-    else
-      return broadcast(w[i]);
-  }
-};
-
-// The shifted vectors of one row of x, for the columns from q on.
-template <class T, int ker, int step, bool masked>
-struct Columns {
-  static constexpr int kLoads = step == 1 ? ker : (ker + 1) / 2;
-  int64_t offset[kLoads];
-  Mask<T> mask[step * kLoads];
-  FASTCONV_INLINE explicit Columns(const DepthwiseTile<T>& t) {
-#pragma GCC unroll 7
-    for (int i = 0; i < kLoads; ++i) offset[i] = t.column[i * step];
-  }
-  FASTCONV_INLINE void at(const DepthwiseTile<T>& t, int64_t q) {
-    if constexpr (masked) {
-#pragma GCC unroll 8
-      for (int i = 0; i < step * kLoads; ++i) {
-        const int64_t first = q * step + offset[i / step] + i % step * kLanes<T>;
-        mask[i] = lanes_between<T>(-first, t.in_w - first);
-      }
-    }
-  }
-  FASTCONV_INLINE Vector<T> part(const T* x, int i) const {
-    const T* const from = x + offset[i / step] + i % step * kLanes<T>;
-    if constexpr (masked)
-      return load_masked(from, mask[i]);
-    else
-      return load(from);
-  }
-  FASTCONV_INLINE void read(const T* x, Vector<T> (&loaded)[ker]) const {
-#pragma GCC unroll 7
-    for (int i = 0; i < kLoads; ++i) {
-      if constexpr (step == 1) {
-        loaded[i] = part(x, i);
-      } else {
-        const Vector<T> a = part(x, 2 * i), b = part(x, 2 * i + 1);
-        loaded[2 * i] = even_lanes<T>(a, b);
-        if (2 * i + 1 < ker) loaded[2 * i + 1 < ker ? 2 * i + 1 : 0] = odd_lanes<T>(a, b);
-      }
-    }
-  }
-};
-
-// `rows` results one below the other, one vector wide. x: row first_h, column 0 of the source's rows.
-template <class T, int ker, int step_h, int step_w, int rows, class C>
-FASTCONV_INLINE void unrolled_block(const DepthwiseTile<T>& t, const Filter<T, ker>& filter, const C& columns,
-                                    int64_t first_row, const T* x, T* y, int count) {
-  Vector<T> acc[rows];
-#pragma GCC unroll 7
-  for (int r = 0; r < rows; ++r) acc[r] = start_of(t, y + r * t.y_row, count);
-#pragma GCC unroll 32
-  for (int i = 0; i < (rows - 1) * step_h + ker; ++i) {
-    const int64_t row = first_row + i * t.tap_h;
-    if (row_outside(t, row)) continue;
-    Vector<T> loaded[ker];
-    __builtin_prefetch((const char*)(x + row * t.x_row) + kAhead);
-    if (step_w == 2) __builtin_prefetch((const char*)(x + row * t.x_row) + kAhead + 64);
-    columns.read(x + row * t.x_row, loaded);
-#pragma GCC unroll 7
-    for (int r = 0; r < rows; ++r) {
-      const int th = i - r * step_h;
-      if (th < 0 || th >= ker) continue;
-#pragma GCC unroll 7
-      for (int tw = 0; tw < ker; ++tw) acc[r] += loaded[tw] * filter.at(th * ker + tw);
-    }
-  }
-#pragma GCC unroll 7
-  for (int r = 0; r < rows; ++r) finish(t, y + r * t.y_row, acc[r], count);
-}
-
-template <class T, int ker, int step_h, int step_w, int rows>
-FASTCONV_INLINE void unrolled_rows(const DepthwiseTile<T>& t, const Filter<T, ker>& filter, int64_t r) {
-  constexpr int span = step_w == 1 ? kLanes<T> : 2 * kLanes<T>;
-  int64_t least = t.column[0], most = t.column[0];
-  for (int tw = step_w; tw < ker; tw += step_w) {
-    least = t.column[tw] < least ? t.column[tw] : least;
-    most = t.column[tw] > most ? t.column[tw] : most;
-  }
-  const Columns<T, ker, step_w, false> inner(t);
-  const int64_t first_row = t.first_h + r * t.step_h;
-  T* const y = t.y + r * t.y_row;
-  for (int64_t q = 0; q < t.cols; q += kLanes<T>) {
-    const int count = t.cols - q < kLanes<T> ? (int)(t.cols - q) : kLanes<T>;
-    const T* const x = t.x + q * step_w;
-    if constexpr (kMaskedLoads)
-      if (q * step_w + least < 0 || q * step_w + most + span > t.in_w) {
-        Columns<T, ker, step_w, true> edge(t);
-        edge.at(t, q);
-        unrolled_block<T, ker, step_h, step_w, rows>(t, filter, edge, first_row, x, y + q, count);
-        continue;
-      }
-    unrolled_block<T, ker, step_h, step_w, rows>(t, filter, inner, first_row, x, y + q, count);
-  }
-}
-
-template <class T, int ker, int step_h, int step_w>
-void unrolled_tile(const DepthwiseTile<T>& t) {
-  const Filter<T, ker> filter(t.w);
-  int64_t r = 0;
-  for (; r + 7 <= t.rows; r += 7) unrolled_rows<T, ker, step_h, step_w, 7>(t, filter, r);
-  for (; r + 3 <= t.rows; r += 3) unrolled_rows<T, ker, step_h, step_w, 3>(t, filter, r);
-  for (; r < t.rows; ++r) unrolled_rows<T, ker, step_h, step_w, 1>(t, filter, r);
-}
 
 // `rows` x `vectors` of results over all taps.
 template <class T, int step_w, int rows, int vectors, bool masked>
