@@ -118,7 +118,11 @@ def call(case: ConvCase, direction: str, arrays: Arrays, **more: Any) -> np.ndar
 def question(name: str, direction: str, integers: bool) -> Question:
     """The question for a named case; computed once in a test run."""
     case = BY_NAME[name]
-    arrays = operands(case, direction, integers)
+    return answered(case, direction, operands(case, direction, integers))
+
+
+def answered(case: ConvCase, direction: str, arrays: Arrays) -> Question:
+    """The question about these float64 arrays."""
     linear = expected = _sums(case, direction, arrays)
     if direction in ("forward", "transposed"):
         expected = oracle.activated(linear, case.activation)

@@ -222,8 +222,8 @@ TYPES = [
     refused("f.conv2d(object(), z(4, 3, 3, 3))", "x", "object", "float32", kind=TYPE),
     *(
         refused(f"f.conv2d(z(1, 3, 8, 8, dtype='{kind}'), z(4, 3, 3, 3))",
-                "x", "dtype", "float32 or float64", kind=TYPE)
-        for kind in ("i4", "u1", "?", "f2", "c8", "O", "S3", "M8[s]", "f4,f4", "g")
+                "x", "dtype", "float32, float64, float16 or bfloat16", kind=TYPE)
+        for kind in ("i4", "u1", "?", "c8", "O", "S3", "M8[s]", "f4,f4", "g")
     ),
     refused("f.conv2d(z(1, 3, 8, 8), z(4, 3, 3, 3, dtype='f8'))", "weight", "float64", "expected float32", kind=TYPE),
     refused("f.conv2d(*xw3, z(4, dtype='f8'))", "bias", "float64", "float32", kind=TYPE),

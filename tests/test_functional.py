@@ -84,7 +84,7 @@ def test_linear_does_not_depend_on_threads() -> None:
     (np.zeros((2, 6)), np.zeros((4, 7)), None, ValueError, r"x has shape \(2, 6\): expected \(\.\.\., 7\)"),
     (np.zeros((2, 7)), np.zeros((4, 7)), np.zeros(3), ValueError, r"bias has shape \(3,\): expected \(4,\)"),
     (np.zeros((2, 7)), np.zeros((4, 7, 1)), None, ValueError, "weight has shape"),
-    (np.zeros((2, 7), np.int32), np.zeros((4, 7)), None, TypeError, "x has dtype int32: expected float32 or float64"),
+    (np.zeros((2, 7), np.int32), np.zeros((4, 7)), None, TypeError, "x has dtype int32: expected float32, float64"),
     (np.zeros((2, 7), np.float32), np.zeros((4, 7)), None, TypeError, "weight has dtype float64: expected float32"),
     (np.zeros((0, 7), np.float32), np.zeros((4, 7)), None, TypeError, "weight has dtype float64: expected float32"),
     (np.zeros((2, 0)), np.zeros((4, 0)), None, ValueError, "at least 1"),

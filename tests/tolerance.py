@@ -25,6 +25,10 @@ AMPLIFIED: dict[str, float] = _core.algorithm_errors()
 # kernels state it (csrc/cpu/kernels/curve/curve.h).
 CURVES: dict[str | None, tuple[float, float]] = {"silu": (1.1, 4), "hardswish": (1.5, 3)}
 
+# Numbers of 16 bits are computed in float32 and rounded once, to nearest, where they are stored: half a unit of the
+# last place, as a share of the result; below the smallest normal number of float16 half the spacing there.
+STORED: dict[str, tuple[float, float]] = {"float16": (2.0**-11, 2.0**-25), "bfloat16": (2.0**-8, 2.0**-134)}
+
 
 def unit_roundoff(dtype: np.dtype) -> float:
     return float(np.finfo(dtype).eps) / 2
@@ -50,7 +54,10 @@ def assert_within(
     """Fail with the worst element if any is further from `expected` than the rule allows."""
     assert got.shape == expected.shape, f"{what}: shape {got.shape}, expected {expected.shape}"
     slope, own = CURVES.get(activation, (1, 0))
-    allowed = slope * bound(terms, magnitude, got.dtype, algorithm) + own * unit_roundoff(got.dtype) * np.abs(expected)
+    dtype = np.dtype(np.float32) if got.dtype.name in STORED else got.dtype
+    allowed = slope * bound(terms, magnitude, dtype, algorithm) + own * unit_roundoff(dtype) * np.abs(expected)
+    share, least = STORED.get(got.dtype.name, (0, 0))
+    allowed = allowed + share * (np.abs(expected) + allowed) + least
     error = np.abs(got.astype(np.float64) - expected)
     wrong = ~(error <= allowed)  # a NaN is wrong as well
     if wrong.any():

@@ -7,6 +7,9 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <optional>
+#include <string>
+
 #include "../core/error.h"
 #include "../core/tensor.h"
 #include "../cpu/parallel.h"
@@ -15,15 +18,42 @@ namespace fastconv::bindings {
 
 namespace py = pybind11;
 
+constexpr const char* kDTypes = "float32, float64, float16 or bfloat16";
+
+// bfloat16 is the type that ml_dtypes adds to NumPy.
+inline std::optional<DType> dtype_from(const py::dtype& type) {
+  const auto size = type.itemsize();
+  if (type.kind() == 'f' && size == 4) return DType::float32;
+  if (type.kind() == 'f' && size == 8) return DType::float64;
+  if (type.kind() == 'f' && size == 2) return DType::float16;
+  if (type.kind() == 'V' && size == 2 && std::string(py::str(type)) == "bfloat16") return DType::bfloat16;
+  return std::nullopt;
+}
+
+inline py::dtype numpy_type(DType type) {
+  switch (type) {
+    case DType::float32:
+      return py::dtype::of<float>();
+    case DType::float64:
+      return py::dtype::of<double>();
+    case DType::float16:
+      return py::dtype("e");
+    default:
+      return py::dtype::from_args(py::module_::import("ml_dtypes").attr("bfloat16"));
+  }
+}
+
 inline Shape shape_of(const py::array& array) { return Shape(array.shape(), array.shape() + array.ndim()); }
 
-// The array itself where it is C-contiguous, aligned and in native byte order, and otherwise a copy that is.
-inline py::array plain(py::array array, const char* type) {
+// The array itself where it is C-contiguous, aligned and in native byte order, and otherwise a copy that is; type()
+// says of what, and is not called for nothing.
+template <class Type>
+py::array plain(py::array array, const Type& type) {
   constexpr char kNativeOrder = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? '<' : '>';
   constexpr int kPlain = int{py::array::c_style} | int{py::detail::npy_api::NPY_ARRAY_ALIGNED_};
   const char order = array.dtype().byteorder();
   if ((array.flags() & kPlain) == kPlain && (order == '=' || order == '|' || order == kNativeOrder)) return array;
-  return py::module_::import("numpy").attr("require")(array, type, py::make_tuple("C", "A"));
+  return py::module_::import("numpy").attr("require")(array, type(), py::make_tuple("C", "A"));
 }
 
 class Argument {
@@ -32,10 +62,10 @@ class Argument {
     if (!py::isinstance<py::array>(object))
       throw InvalidType(cat(name, " is ", Py_TYPE(object.ptr())->tp_name, ": expected a NumPy array"));
     array_ = py::reinterpret_borrow<py::array>(object);
-    const py::dtype type = array_.dtype();
-    if (type.kind() != 'f' || (type.itemsize() != 4 && type.itemsize() != 8))
-      throw InvalidType(cat(name, " has dtype ", std::string(py::str(type)), ": expected float32 or float64"));
-    dtype_ = type.itemsize() == 4 ? DType::float32 : DType::float64;
+    const std::optional<DType> type = dtype_from(array_.dtype());
+    if (!type)
+      throw InvalidType(cat(name, " has dtype ", std::string(py::str(array_.dtype())), ": expected ", kDTypes));
+    dtype_ = *type;
   }
 
   DType dtype() const { return dtype_; }
@@ -48,7 +78,7 @@ class Argument {
   }
 
   TensorView view() {
-    array_ = plain(std::move(array_), dtype_ == DType::float32 ? "=f4" : "=f8");
+    array_ = plain(std::move(array_), [this] { return numpy_type(dtype_); });
     return {const_cast<void*>(array_.data()), dtype_, shape()};
   }
 
@@ -71,17 +101,13 @@ class IndexArgument {
   }
   Shape shape() const { return shape_of(array_); }
   const int64_t* view() {
-    array_ = plain(std::move(array_), "=i8");
+    array_ = plain(std::move(array_), [] { return py::dtype::of<int64_t>(); });
     return static_cast<const int64_t*>(array_.data());
   }
 
  private:
   py::array array_;
 };
-
-inline py::dtype numpy_type(DType type) {
-  return type == DType::float32 ? py::dtype::of<float>() : py::dtype::of<double>();
-}
 
 // The array a call returns: a fresh one, or the caller's `out` once it is known to be fit and to overlap no input. A
 // `residual` may be that array itself: each element of it is read before the result takes its place.

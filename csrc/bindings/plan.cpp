@@ -32,7 +32,7 @@ class PreparedConv {
     packed_ = Buffer(plan_->packed_bytes);
     without_gil([&] {
       Interrupt interrupt(poll_signals);
-      plan_->algorithm->pack(*plan_, w_view.data, packed_.data(), interrupt);
+      pack_weights(*plan_, w_view.data, packed_.data(), interrupt);
       return !interrupt.stopped();
     });
   }
@@ -92,9 +92,9 @@ struct ArrayOrShape {
 };
 
 DType named_dtype(const std::string& name) {
-  for (DType type : {DType::float32, DType::float64})
+  for (DType type : {DType::float32, DType::float64, DType::float16, DType::bfloat16})
     if (name == name_of(type)) return type;
-  throw InvalidType(cat("dtype=", name, ": expected float32 or float64"));
+  throw InvalidType(cat("dtype=", name, ": expected ", kDTypes));
 }
 
 Direction direction_from(const std::string& name) {

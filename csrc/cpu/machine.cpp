@@ -35,6 +35,7 @@ std::vector<Isa> available_isas() {
   // libgcc and compiler-rt read cpuid and, through xgetbv, what the operating system saves on a context switch.
   __builtin_cpu_init();
   std::vector<Isa> isas{Isa::baseline};
+  // F16C is older than AVX2 and in every processor that has it; not every compiler here can ask for it.
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   if (avx2) isas.push_back(Isa::avx2);
   if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&

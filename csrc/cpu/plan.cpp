@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "buffer.h"
+#include "half.h"
 
 namespace fastconv {
 namespace {
@@ -53,6 +54,7 @@ Support fits(const ConvPlan& plan) {
 }  // namespace
 
 ConvPlan make_plan(const ConvProblem& problem, const Machine& machine, int threads, const std::string& forced) {
+  const ConvProblem computed = computed_as(problem, machine);
   const bool by_cost = forced == "auto" || forced == "exact";
   bool known = by_cost;
   std::string reasons;
@@ -60,18 +62,18 @@ ConvPlan make_plan(const ConvProblem& problem, const Machine& machine, int threa
   for (const CpuAlgorithm& row : algorithms()) {
     if (!by_cost && forced != row.name) continue;
     known = true;
-    const Support support = support_of(row, problem, machine, forced == "exact");
+    const Support support = support_of(row, computed, machine, forced == "exact");
     if (support.ok())
-      rows.emplace_back(cost_of(row, problem, machine, forced), &row);
+      rows.emplace_back(cost_of(row, computed, machine, forced), &row);
     else
       reasons += cat("; ", row.name, ": ", support.reason);
   }
   if (!known) throw InvalidArgument(cat("algorithm=", quoted(forced), ": expected one of ", known_names()));
   std::stable_sort(rows.begin(), rows.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   for (const auto& [cycles, row] : rows) {
-    ConvPlan plan = prepared(*row, problem, machine, threads);
+    ConvPlan plan = prepared(*row, computed, machine, threads);
     const Support support = fits(plan);
-    if (support.ok()) return plan;
+    if (support.ok()) return is_half(problem.dtype) ? half_plan(problem, std::move(plan)) : plan;
     reasons += cat("; ", row->name, ": ", support.reason);
   }
   throw Unsupported(cat("algorithm='", forced, "' cannot do ", problem.to_string(), reasons));
@@ -82,12 +84,14 @@ void hold_serial_cycles(double cycles) { serial_cycles.store(cycles < 0 ? kSeria
 std::vector<Candidate> explain(const ConvProblem& problem, const Machine& machine, int threads,
                                const std::string& forced) {
   const CpuAlgorithm* chosen = make_plan(problem, machine, threads, forced).algorithm;
+  const ConvProblem computed = computed_as(problem, machine);
   std::vector<Candidate> candidates;
   for (const CpuAlgorithm& row : algorithms()) {
-    Candidate candidate{row.name, support_of(row, problem, machine, forced == "exact").reason};
+    Candidate candidate{row.name, support_of(row, computed, machine, forced == "exact").reason};
     if (candidate.reason.empty()) {
-      candidate.cycles = cost_of(row, problem, machine, forced);
-      const ConvPlan plan = prepared(row, problem, machine, threads);
+      const double times = computed.batch == 0 ? 1 : static_cast<double>(problem.batch / computed.batch);
+      candidate.cycles = cost_of(row, computed, machine, forced) * times;
+      const ConvPlan plan = prepared(row, computed, machine, threads);
       candidate.workspace_bytes = plan.workspace_bytes;
       candidate.reason = fits(plan).reason;
     }
@@ -144,8 +148,19 @@ std::shared_ptr<const ConvPlan> cached_plan(const ConvProblem& problem, const Ma
   return plan;
 }
 
+void pack_weights(const ConvPlan& plan, const void* w, void* packed, Interrupt& interrupt) {
+  if (plan.single)
+    pack_half(plan, w, packed, interrupt);
+  else
+    plan.algorithm->pack(plan, w, packed, interrupt);
+}
+
 bool run_plan(const ConvPlan& plan, ConvOperands operands, Interrupt::Poll poll) {
   Interrupt interrupt(poll);
+  if (plan.single) {
+    run_half(plan, operands, interrupt);
+    return !interrupt.stopped();
+  }
   Buffer packed;
   // Larger weights are packed tile by tile where they are used.
   if (plan.packed_bytes && !operands.packed && plan.packed_bytes <= kPackedScratchBytes) {

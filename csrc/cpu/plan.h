@@ -26,6 +26,7 @@ struct ConvPlan {
   Blocking blocking;
   size_t packed_bytes = 0;
   size_t workspace_bytes = 0;
+  std::shared_ptr<const ConvPlan> single;  // of 16-bit elements: the plan in float32 that does the work (half.h)
 };
 
 // THE TABLE (algorithms.cpp), in the order that breaks ties.
@@ -54,6 +55,9 @@ struct Candidate {
 // Every row of the table with its cost or its reason.
 std::vector<Candidate> explain(const ConvProblem& problem, const Machine& machine, int threads,
                                const std::string& forced);
+
+// Packs the weights of a plan into packed_bytes of memory.
+void pack_weights(const ConvPlan& plan, const void* w, void* packed, Interrupt& interrupt);
 
 // Runs a plan: takes the workspace, packs the weights unless operands.packed holds them. False: interrupted.
 bool run_plan(const ConvPlan& plan, ConvOperands operands, Interrupt::Poll poll);

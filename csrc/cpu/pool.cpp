@@ -1,6 +1,7 @@
 // Forward pooling, and values placed by their index: the gradient of the maximum, and max unpooling.
 #include "pool.h"
 
+#include "half.h"
 #include "pooling/pooling.h"
 
 namespace fastconv {
@@ -100,6 +101,16 @@ void take(const PlaceProblem& p, const int64_t* index, const T* targets, T* valu
 
 bool run_pool(const PoolProblem& p, const void* x, void* y, int64_t* index, Interrupt::Poll poll) {
   Interrupt interrupt(poll);
+  if (is_half(p.dtype)) {
+    PoolProblem wide = p;
+    wide.dtype = DType::float32;
+    const int64_t from = p.channels * p.in_pixels(), to = p.channels * p.out_pixels();
+    in_float32(p.dtype, p.batch, from, to, x, y, interrupt, [&](int64_t image, int64_t images, float* xs, float* ys) {
+      wide.batch = images;
+      pool<float>(wide, {xs, ys, index ? index + image * to : nullptr}, interrupt);
+    });
+    return !interrupt.stopped();
+  }
   visit_dtype(p.dtype, [&](auto zero) {
     using T = decltype(zero);
     pool<T>(p, {static_cast<const T*>(x), static_cast<T*>(y), index}, interrupt);
@@ -129,6 +140,18 @@ int64_t find_bad_index(const PlaceProblem& p, const int64_t* index) {
 bool run_place(const PlaceProblem& p, const int64_t* index, const void* values, void* targets, bool add,
                Interrupt::Poll poll) {
   Interrupt interrupt(poll);
+  if (is_half(p.dtype)) {
+    PlaceProblem wide = p;
+    const int64_t from = p.channels * p.values, to = p.channels * p.targets;
+    in_float32(p.dtype, p.batch, from, to, values, targets, interrupt,
+               [&](int64_t image, int64_t images, float* few, float* many) {
+                 wide.batch = images;
+                 const int64_t* const places = index + image * from;
+                 add ? place<true>(wide, places, few, many, interrupt)
+                     : place<false>(wide, places, few, many, interrupt);
+               });
+    return !interrupt.stopped();
+  }
   visit_dtype(p.dtype, [&](auto zero) {
     using T = decltype(zero);
     const T* const from = static_cast<const T*>(values);
@@ -140,6 +163,16 @@ bool run_place(const PlaceProblem& p, const int64_t* index, const void* values, 
 
 bool run_take(const PlaceProblem& p, const int64_t* index, const void* targets, void* values, Interrupt::Poll poll) {
   Interrupt interrupt(poll);
+  if (is_half(p.dtype)) {
+    PlaceProblem wide = p;
+    const int64_t from = p.channels * p.targets, to = p.channels * p.values;
+    in_float32(p.dtype, p.batch, from, to, targets, values, interrupt,
+               [&](int64_t image, int64_t images, float* many, float* few) {
+                 wide.batch = images;
+                 take<float>(wide, index + image * to, many, few, interrupt);
+               });
+    return !interrupt.stopped();
+  }
   visit_dtype(p.dtype, [&](auto zero) {
     using T = decltype(zero);
     take<T>(p, index, static_cast<const T*>(targets), static_cast<T*>(values), interrupt);

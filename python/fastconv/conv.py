@@ -134,8 +134,9 @@ def conv2d(
     Parameters
     ----------
     x : ndarray, shape (N, C, H, W) or (C, H, W)
-        Images, float32 or float64; with ``layout="NHWC"`` (N, H, W, C) or (H, W, C). Any strides; what is not
-        C-contiguous is copied. N may be 0.
+        Images, float32, float64, float16 or the bfloat16 of ml_dtypes; with ``layout="NHWC"`` (N, H, W, C) or
+        (H, W, C). Any strides; what is not C-contiguous is copied. N may be 0. Elements of 16 bits are computed in
+        float32, and each result is rounded once.
     weight : ndarray, shape (out_channels, C / groups, kernel_height, kernel_width)
         Filters, of the dtype of `x`, in this order for both layouts.
     bias : ndarray, shape (out_channels,), optional
@@ -178,7 +179,7 @@ def conv2d(
     ValueError
         A shape or number is wrong; the message names the argument, what came and what was expected.
     TypeError
-        An argument has the wrong type, or the dtypes are neither all float32 nor all float64.
+        An argument has the wrong type, or the dtypes are not all the same one of those above.
     NotImplementedError
         `algorithm` names one that cannot do this problem; the message says why.
 
@@ -298,7 +299,7 @@ def conv_transpose2d(
     Parameters
     ----------
     x : ndarray, shape (N, C, H, W) or (C, H, W)
-        float32 or float64; with ``layout="NHWC"`` the channels are last.
+        Of the dtypes of :func:`conv2d`; with ``layout="NHWC"`` the channels are last.
     weight : ndarray, shape (C, out_channels / groups, kernel_height, kernel_width)
         Filters, of the dtype of `x`.
     bias : ndarray, shape (out_channels,), optional

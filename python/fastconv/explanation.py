@@ -129,7 +129,7 @@ def explain(
     stride, padding, dilation, groups, layout, activation, algorithm
         As in :func:`conv2d`.
     dtype : dtype, optional
-        float32 or float64; that of the arrays by default, or float32 where there is none.
+        float32, float64, float16 or bfloat16; that of the arrays by default, or float32 where there is none.
     direction : {"forward", "input_gradient", "weight_gradient"}, default "forward"
         The convolution, or one of its gradients for the same shapes (`bias` and `activation` are None then). A
         transposed convolution runs as the input gradient of the convolution whose output shape is its input.

@@ -11,6 +11,19 @@ from . import _arguments as arg
 from .conv import conv2d
 
 
+def _is_half(dtype: np.dtype) -> bool:
+    """Tell float16 and the bfloat16 of ml_dtypes."""
+    return dtype.itemsize == 2 and (dtype.kind == "f" or dtype.name == "bfloat16")
+
+
+def _numbers(name: str, value: Any) -> np.ndarray:
+    """Return `value` as an array of one of the dtypes of a convolution; another one is a TypeError."""
+    array = arg.array(name, value)
+    if not _is_half(array.dtype) and (array.dtype.kind != "f" or array.dtype.itemsize not in (4, 8)):
+        raise TypeError(f"{name} has dtype {array.dtype}: expected float32, float64, float16 or bfloat16")
+    return array
+
+
 def float_array(name: str, value: Any) -> np.ndarray:
     """Return `value` as an array of float32 or float64; another dtype is a TypeError."""
     array = arg.array(name, value)
@@ -20,8 +33,8 @@ def float_array(name: str, value: Any) -> np.ndarray:
 
 
 def _float_operand(name: str, value: Any) -> Any:
-    """Return `value` if it is on a GPU, where the engine looks at its dtype, else :func:`float_array` of it."""
-    return value if arg.on_device(value) else float_array(name, value)
+    """Return `value` if it is on a GPU, where the engine looks at its dtype, else :func:`_numbers` of it."""
+    return value if arg.on_device(value) else _numbers(name, value)
 
 
 def axis(name: str, value: Any, ndim: int) -> int:
@@ -80,7 +93,7 @@ def linear(
     Parameters
     ----------
     x : ndarray, shape (..., in_features)
-        float32 or float64.
+        Of the dtypes of :func:`conv2d`.
     weight : ndarray, shape (out_features, in_features) or (in_features,)
         Of the dtype of `x`. With one axis the result loses its last one.
     bias : ndarray, shape (out_features,), optional
@@ -157,7 +170,8 @@ def softmax(x: Any, dim: int | None = None) -> np.ndarray:
     Parameters
     ----------
     x : ndarray
-        float32 or float64. Sums run in this dtype, after the maximum was taken off.
+        Of the dtypes of :func:`conv2d`. Sums run in this dtype, or in float32 for 16 bits, after the maximum was taken
+        off.
     dim : int, optional
         Axis whose entries add up to 1. Without it, as in torch, axis 0 of an array with 0, 1 or 3 axes, else axis 1.
 
@@ -170,11 +184,13 @@ def softmax(x: Any, dim: int | None = None) -> np.ndarray:
     ValueError
         The axis does not exist.
     TypeError
-        `x` is neither float32 nor float64.
+        `x` has none of these dtypes.
     """
     array, along = _scores(x, dim)
     if array.size == 0:
         return array.copy()
+    if _is_half(array.dtype):
+        return softmax(np.asarray(x).astype(np.float32), dim).astype(array.dtype)
     y = np.exp(array - array.max(along, keepdims=True))
     y /= y.sum(along, keepdims=True)
     return np.asarray(y).reshape(np.shape(x))
@@ -200,12 +216,14 @@ def log_softmax(x: Any, dim: int | None = None) -> np.ndarray:
     array, along = _scores(x, dim)
     if array.size == 0:
         return array.copy()
+    if _is_half(array.dtype):
+        return log_softmax(np.asarray(x).astype(np.float32), dim).astype(array.dtype)
     y = array - array.max(along, keepdims=True)
     y -= np.log(np.exp(y).sum(along, keepdims=True))
     return np.asarray(y).reshape(np.shape(x))
 
 
 def _scores(x: Any, dim: int | None) -> tuple[np.ndarray, int]:
-    array = float_array("x", x)
+    array = _numbers("x", x)
     along = axis("dim", (0 if array.ndim in (0, 1, 3) else 1) if dim is None else dim, array.ndim)
     return np.atleast_1d(array), along

@@ -85,7 +85,7 @@ def max_pool2d(
     Parameters
     ----------
     x : ndarray, shape (N, C, H, W) or (C, H, W)
-        float32 or float64; (N, H, W, C) or (H, W, C) with ``layout="NHWC"``. N may be 0.
+        Of the dtypes of :func:`conv2d`; (N, H, W, C) or (H, W, C) with ``layout="NHWC"``. N may be 0.
     kernel_size : int or (int, int)
         Height and width of a window.
     stride : int or (int, int), optional
@@ -178,7 +178,7 @@ def avg_pool2d(
     Parameters
     ----------
     x : ndarray, shape (N, C, H, W) or (C, H, W)
-        float32 or float64; (N, H, W, C) or (H, W, C) with ``layout="NHWC"``. N may be 0.
+        Of the dtypes of :func:`conv2d`; (N, H, W, C) or (H, W, C) with ``layout="NHWC"``. N may be 0.
     kernel_size, stride, padding, ceil_mode, layout, out
         As in :func:`max_pool2d`, with zeros for padding.
     count_include_pad : bool

@@ -7,6 +7,7 @@
 #include "depthwise/depthwise.h"
 #include "dot/dot.h"
 #include "gemm/gemm.h"
+#include "half/half.h"
 #include "pack/pack.h"
 #include "peak/peak.h"
 #include "pool/pool.h"
@@ -23,6 +24,7 @@ struct Kernels {
   const WinogradKernels& winograd;
   const PeakKernel& peak;
   const CurveKernels& curve;
+  const HalfKernels& half;
 };
 
 const Kernels& kernels_for(Isa isa);

@@ -7,6 +7,7 @@
 // NHWC, rows of x divided among the threads; a row, filled with 0 first:
 //   for each row of results whose window holds it:  for ow: x[taps of ow] += g[ow] / divisor
 #include "../buffer.h"
+#include "../half.h"
 #include "../pool.h"
 #include "pooling.h"
 
@@ -134,13 +135,25 @@ void gradient_of_pixels(const PoolProblem& p, const T* g, T* x, const PoolKernel
 
 bool run_average_gradient(const PoolProblem& p, const void* grad_y, void* grad_x, Interrupt::Poll poll) {
   Interrupt interrupt(poll);
+  const auto spread = [&interrupt](const PoolProblem& problem, const auto* g, auto* x) {
+    using T = std::remove_pointer_t<decltype(x)>;
+    const auto& kernel = typed<T>(kernels_for(this_machine().isa).pool);
+    problem.layout == Layout::nchw ? pooling::gradient_of_planes<T>(problem, g, x, kernel, interrupt)
+                                   : pooling::gradient_of_pixels<T>(problem, g, x, kernel, interrupt);
+  };
+  if (is_half(p.dtype)) {
+    PoolProblem wide = p;
+    wide.dtype = DType::float32;
+    in_float32(p.dtype, p.batch, p.channels * p.out_pixels(), p.channels * p.in_pixels(), grad_y, grad_x, interrupt,
+               [&](int64_t, int64_t images, float* g, float* x) {
+                 wide.batch = images;
+                 spread(wide, const_cast<const float*>(g), x);
+               });
+    return !interrupt.stopped();
+  }
   visit_dtype(p.dtype, [&](auto zero) {
     using T = decltype(zero);
-    const auto& kernel = typed<T>(kernels_for(this_machine().isa).pool);
-    const T* const g = static_cast<const T*>(grad_y);
-    T* const x = static_cast<T*>(grad_x);
-    p.layout == Layout::nchw ? pooling::gradient_of_planes<T>(p, g, x, kernel, interrupt)
-                             : pooling::gradient_of_pixels<T>(p, g, x, kernel, interrupt);
+    spread(p, static_cast<const T*>(grad_y), static_cast<T*>(grad_x));
   });
   return !interrupt.stopped();
 }

@@ -1,0 +1,8 @@
+// The conversions of tile.h for baseline: vectors of 16 bytes.
+#define FASTCONV_VECTOR_BYTES 16
+#include "tile.h"
+
+namespace fastconv {
+extern const HalfKernels half_baseline;
+const HalfKernels half_baseline = {make_half_kernel<Float16>(), make_half_kernel<Bfloat16>()};
+}  // namespace fastconv
