@@ -76,7 +76,7 @@ def flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> np.ndarray:
     if first > last:
         raise ValueError(f"start_dim={start_dim} comes after end_dim={end_dim} for an array of {array.ndim} axes")
     # The product instead of -1, which is ambiguous for an empty array.
-    joined = int(np.prod(array.shape[first : last + 1], dtype=np.int64))
+    joined = math.prod(array.shape[first : last + 1])
     shape = tuple(array.shape)
     result: np.ndarray = array.reshape(shape[:first] + (joined,) + shape[last + 1 :])
     return result
@@ -127,7 +127,7 @@ def linear(
     # Without rows there is one image too few and not one pixel too few: a batch of 0, which a convolution has.
     pixels = math.prod(rows.shape[:-1])
     return conv2d(
-        rows.reshape((1, pixels, 1, features) if pixels else (0, 1, 1, features)),
+        rows.reshape((1, 1, pixels, features) if pixels else (0, 1, 1, features)),
         matrix.reshape((-1, features, 1, 1)),
         None if offset is None else offset.reshape((-1,)),
         layout="NHWC",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -143,7 +143,12 @@ class Adam(Optimizer):
 
     def _update(self, i: int, data: np.ndarray, grad: np.ndarray, scratch: np.ndarray) -> None:
         self._steps[i] += 1
-        mean, square = self._means[i], self._squares[i]
+        for part in _blocks(data, grad, self._means[i], self._squares[i], scratch):
+            self._update_block(self._steps[i], *part)
+
+    def _update_block(
+        self, steps: int, data: np.ndarray, grad: np.ndarray, mean: np.ndarray, square: np.ndarray, scratch: np.ndarray
+    ) -> None:
         if self.weight_decay:
             grad = grad + self.weight_decay * data
         np.subtract(grad, mean, out=scratch)
@@ -154,11 +159,25 @@ class Adam(Optimizer):
         square *= self.betas[1]
         square += scratch
         np.sqrt(square, out=scratch)
-        scratch /= math.sqrt(1 - self.betas[1] ** self._steps[i])
+        scratch /= math.sqrt(1 - self.betas[1] ** steps)
         scratch += self.eps
         np.divide(mean, scratch, out=scratch)
-        scratch *= self.lr / (1 - self.betas[0] ** self._steps[i])
+        scratch *= self.lr / (1 - self.betas[0] ** steps)
         data -= scratch
+
+
+# Elements that a step changes at a time: five arrays of them stay in L2 while a dozen operations pass over them.
+_BLOCK = 16384
+
+
+def _blocks(*arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+    """Parts of arrays of one shape, as views; the arrays as they are where one of them has gaps."""
+    if arrays[0].size <= _BLOCK or not all(array.flags.c_contiguous for array in arrays):
+        yield arrays
+        return
+    flat = [array.reshape(-1) for array in arrays]
+    for begin in range(0, arrays[0].size, _BLOCK):
+        yield tuple(array[begin : begin + _BLOCK] for array in flat)
 
 
 def _number(name: str, value: Any) -> float:

@@ -48,32 +48,33 @@ WinogradBlocking block_tiles(const ConvProblem& p, const Gather& g, const Machin
   b.depths = {g.src_c, ceil_div(g.src_c, kDepth)};
   b.panels = ceil_div(g.dst_c, width);
   const int64_t last = g.dst_c - (b.panels - 1) * width;
-  const int64_t all_lanes = (b.panels - 1) * width + (last <= lanes ? lanes : width);
-  b.packed_group = b.positions * g.src_c * all_lanes;
-  // Rows an odd number of cache lines apart: a power of two would put all tiles into the same sets.
-  const int64_t line = static_cast<int64_t>(kAlignment / sizeof(float));
-  const auto spread = [line](int64_t elements) { return (ceil_div(elements, line) | 1) * line; };
-  b.tile_step = spread(ceil_div(g.src_c, lanes) * lanes);
+  b.packed_group = b.positions * ((b.panels - 1) * winograd_pitch(g.src_c * width) +
+                                  winograd_pitch(g.src_c * (last <= lanes ? lanes : width)));
+  // Weights that a call does not keep packed are transformed once per block: the fewer the better.
+  const bool large = static_cast<size_t>(p.groups * b.packed_group) * sizeof(float) > kPackedScratchBytes;
+  b.tile_step = winograd_pitch(ceil_div(g.src_c, lanes) * lanes);
 
   // Transformed input and the sums of a panel in three quarters of L2; where weights come from L3 or memory, tiles
   // enough to hide that.
   const int64_t element = static_cast<int64_t>(sizeof(float));
-  const int64_t input_bytes = b.positions * b.tile_step * element, sum_bytes = b.positions * spread(width) * element;
+  const int64_t input_bytes = b.positions * b.tile_step * element,
+                sum_bytes = b.positions * winograd_pitch(width) * element;
   const int64_t least = (b.packed_group * element > m.l2_bytes / 2 ? 4 : 1) * gemm.max_rows;
   const int64_t most = std::max<int64_t>(1, static_cast<int64_t>(kThreadScratchBytes) / 2 / input_bytes);
-  int64_t tiles = std::min(most, std::max(least, m.l2_bytes * 3 / 4 / (input_bytes + sum_bytes)));
+  int64_t tiles = large ? most : std::min(most, std::max(least, m.l2_bytes * 3 / 4 / (input_bytes + sum_bytes)));
   const int64_t images = p.batch * g.d().dst, rows = images * b.tiles_h;
-  if (threads > 1) tiles = std::min(tiles, std::max<int64_t>(gemm.max_rows, rows * b.tiles_w / (2 * threads)));
+  if (threads > 1 && !large)
+    tiles = std::min(tiles, std::max<int64_t>(gemm.max_rows, rows * b.tiles_w / (2 * threads)));
   b.cols = {b.tiles_w, ceil_div(b.tiles_w, tiles)};
   const int64_t cols = ceil_div(b.tiles_w, b.cols.parts), block_rows = std::max<int64_t>(1, tiles / cols);
   b.rows = {rows, std::max<int64_t>(1, ceil_div(rows, block_rows))};
   b.block_tiles = cols * ceil_div(rows, b.rows.parts);
-  b.position_step = spread(b.block_tiles * b.tile_step);
+  b.position_step = winograd_pitch(b.block_tiles * b.tile_step);
 
   const int64_t sums = m.l2_bytes / 4 / std::max<int64_t>(1, b.block_tiles * sum_bytes);
   b.chunk_panels = std::clamp<int64_t>(sums, 1, b.panels);
-  b.sum_step = spread(b.chunk_panels * width);
-  b.sum_position = spread(b.block_tiles * b.sum_step);
+  b.sum_step = winograd_pitch(b.chunk_panels * width);
+  b.sum_position = winograd_pitch(b.block_tiles * b.sum_step);
   const int64_t units = p.groups * b.rows.parts * b.cols.parts;
   if (threads > 1 && units < 8 * threads && units % threads != 0)
     b.c_splits = std::min(b.chunks(), ceil_div(8 * threads, units));

@@ -17,6 +17,7 @@
 // largest. The points 0.7, 1, 1.4 and 0.5, 0.9, 1.6 for alpha = 8: up to three times the error of 0.5, 1, 2.
 #pragma once
 
+#include "../buffer.h"
 #include "algorithms.h"
 
 namespace fastconv {
@@ -27,7 +28,15 @@ inline int64_t winograd_origin(const Walk& walk) { return walk.least_offset(); }
 struct WinogradPanel {
   int64_t first, count, width;  // result channels of the group; lanes
   int64_t packed_offset;        // of [position][source channel][lane], elements
+  int64_t position;             // elements between positions
 };
+
+// Elements between positions: an odd number of cache lines, as a power of two would put all positions of a filter into
+// the same sets.
+inline int64_t winograd_pitch(int64_t elements) {
+  constexpr int64_t line = static_cast<int64_t>(kAlignment / sizeof(float));
+  return (ceil_div(elements, line) | 1) * line;
+}
 
 WinogradPanel winograd_panel(const ConvPlan& plan, int64_t group, int64_t panel);
 

@@ -47,7 +47,8 @@ WinogradPanel winograd_panel(const ConvPlan& plan, int64_t group, int64_t panel)
   result.first = panel * 2 * lanes;
   result.count = std::min(g.dst_c - result.first, 2 * lanes);
   result.width = result.count <= lanes ? lanes : 2 * lanes;
-  result.packed_offset = group * b.packed_group + result.first * g.src_c * b.positions;
+  result.packed_offset = group * b.packed_group + panel * b.positions * winograd_pitch(g.src_c * 2 * lanes);
+  result.position = winograd_pitch(g.src_c * result.width);
   return result;
 }
 
@@ -65,7 +66,7 @@ void transform_panel(const ConvPlan& plan, int64_t group, const WinogradPanel& p
     const int64_t channels = std::min(at_once, end - c);
     pack_weight_tile(plan, 0, {panel.first, panel.count, panel.width, group, c, channels, 0}, w, taps);
     kernels.filter({taps, channels, panel.width, g_h.at, g_w.at, alpha_h, ker_h, alpha_w, ker_w,
-                    g.h().offset_step < 0 || g.w().offset_step < 0, u + c * panel.width, g.src_c * panel.width});
+                    g.h().offset_step < 0 || g.w().offset_step < 0, u + c * panel.width, panel.position});
   }
 }
 

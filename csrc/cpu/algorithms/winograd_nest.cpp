@@ -26,7 +26,7 @@ struct Scratch {
     residual = carver.take<float>((h.results * cols * w.results + w.results) * lanes);
     // Weights beyond what a call packs are transformed panel by panel.
     const bool large = plan.packed_bytes > kPackedScratchBytes;
-    weights = carver.take<float>(large ? b.positions * g.src_c * 2 * lanes : 0);
+    weights = carver.take<float>(large ? b.positions * winograd_pitch(g.src_c * 2 * lanes) : 0);
   }
 };
 
@@ -170,7 +170,7 @@ class WinogradRun {
       for (int64_t position = 0; position < b_.positions; ++position)
         for (int64_t k = 0; k < b_.depths.parts; ++k) {
           const int64_t channel = b_.depths.begin(k);
-          t.b = u + (position * g_.src_c + channel) * panel.width;
+          t.b = u + position * panel.position + channel * panel.width;
           t.depth = b_.depths.size(k);
           for (int64_t j = 0; j < heights.parts; ++j) {
             t.a = s.tiles + position * b_.position_step + heights.begin(j) * b_.tile_step + channel;

@@ -42,8 +42,8 @@ def bias_gradient(grad_output: np.ndarray, spatial: int, layout: str) -> np.ndar
         of_pixels: np.ndarray = grad_output.reshape(-1, grad_output.shape[-1]).sum(0)
         return of_pixels
     channels = grad_output.shape[-spatial - 1]
-    # The pixels first: they are contiguous, and NumPy sums those pairwise.
-    rows: np.ndarray = grad_output.reshape(-1, channels, math.prod(grad_output.shape[-spatial:])).sum(2)
+    # The pixels first: they are contiguous, and einsum adds them up by vectors, which sum does not.
+    rows = np.einsum("ncp->nc", grad_output.reshape(-1, channels, math.prod(grad_output.shape[-spatial:])))
     return np.asarray(rows.sum(0))
 
 

@@ -8,8 +8,7 @@ import numpy as np
 
 from .. import _arguments as arg
 from .. import functional
-from ..conv import conv2d
-from ..grad import conv2d_weight
+from ..grad import conv2d_input, conv2d_weight
 from .activation import activation_gradient
 from .module import Module
 from .parameter import float_dtype, generator, uniform
@@ -114,15 +113,16 @@ class Linear(Module):
         if not len(rows):
             self.weight.accumulate(np.zeros_like(self.weight.data))
             return np.zeros_like(x) if input_grad else None
-        pixels = grad.reshape(1, -1, 1, self.out_features)
+        pixels = grad.reshape(1, 1, -1, self.out_features)
         size = (self.out_features, self.in_features, 1, 1)
-        images = rows.reshape(1, -1, 1, self.in_features)
+        images = rows.reshape(1, 1, -1, self.in_features)
         of_weight = conv2d_weight(images, size, pixels, layout="NHWC", algorithm=self.algorithm)
         self.weight.accumulate(of_weight.reshape(self.weight.shape))
         if not input_grad:
             return None
-        turned = self.weight.data.T.reshape(self.in_features, self.out_features, 1, 1)
-        return conv2d(pixels, turned, layout="NHWC", algorithm=self.algorithm).reshape(x.shape)
+        filters = self.weight.data.reshape(size)
+        of_input = conv2d_input(images.shape, filters, pixels, layout="NHWC", algorithm=self.algorithm)
+        return of_input.reshape(x.shape)
 
     def extra_repr(self) -> str:
         """Return the arguments to show in ``repr``."""

@@ -26,8 +26,14 @@ using fastconv::GemmTile;
 // Any placement, any width: the tile is on the stack, and each element goes to its address.
 template <class T>
 __attribute__((noinline)) void finish_scalar(const GemmTile<T>& g, const T* tile, int rows, int width) {
+  // The phases of a strided input gradient: every so many pixels, and nothing else to do.
+  const bool plain = !g.col_offset && !g.row_bias && !g.col_bias && !g.add && !g.activate;
   for (int i = 0; i < rows; ++i) {
     T* const row = g.c + (g.row_offset ? g.row_offset[i] : i * g.c_row);
+    if (plain) {
+      for (int j = 0; j < g.cols; ++j) row[j * g.c_col] = tile[i * width + j];
+      continue;
+    }
     for (int j = 0; j < g.cols; ++j) {
       T* const c = row + (g.col_offset ? g.col_offset[j] : j * g.c_col);
       T value = tile[i * width + j];

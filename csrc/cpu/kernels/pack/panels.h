@@ -77,6 +77,18 @@ FASTCONV_INLINE void transpose_block(T* panel, int64_t width, const T* src, int6
   for (int k = 0; k < lanes; ++k) store(panel + k * width, block[k]);
 }
 
+// Fewer rows than lanes: of each vector that is stored the last lanes are zeros, and fall on what is written next.
+template <class T>
+FASTCONV_INLINE void transpose_some_rows(T* panel, int64_t width, const T* src, int64_t row_stride, int rows) {
+  constexpr int lanes = kLanes<T>;
+  Vector<T> block[lanes];
+#pragma GCC unroll 16
+  for (int i = 0; i < lanes; ++i) block[i] = i < rows ? load(src + i * row_stride) : Vector<T>{};
+  transpose<T>(block);
+#pragma GCC unroll 16
+  for (int k = 0; k < lanes; ++k) store(panel + k * width, block[k]);
+}
+
 template <class T>
 void pack_transpose(const TransposePanel<T>& p) {
   constexpr int lanes = kLanes<T>;
@@ -88,7 +100,17 @@ void pack_transpose(const TransposePanel<T>& p) {
       for (int64_t j = i; j < i + lanes; ++j) p.panel[k * p.panel_row + j] = p.src[j * p.row_stride + k];
   }
   if (blocked_rows == p.width) return;
-  for (int64_t k = 0; k < p.count; ++k) {
+  int64_t k = 0;
+  // A panel alone, of one vector: what hangs over a row is written again with the next one, and the last ones go
+  // element by element.
+  const bool narrow = blocked_rows == 0 && p.panel_row == p.width && p.width <= lanes;
+  if (p.rows > blocked_rows && (narrow || p.width - blocked_rows == lanes)) {
+    const int64_t end = p.count * p.panel_row;
+    for (; k + lanes <= p.count && (k + lanes - 1) * p.panel_row + blocked_rows + lanes <= end; k += lanes)
+      transpose_some_rows(p.panel + k * p.panel_row + blocked_rows, p.panel_row,
+                          p.src + blocked_rows * p.row_stride + k, p.row_stride, (int)(p.rows - blocked_rows));
+  }
+  for (; k < p.count; ++k) {
     T* const row = p.panel + k * p.panel_row;
     for (int64_t i = blocked_rows; i < p.rows; ++i) row[i] = p.src[i * p.row_stride + k];
     for (int64_t i = p.rows; i < p.width; ++i) row[i] = T{0};

@@ -275,34 +275,48 @@ FASTCONV_INLINE Vector<double> load_doubles(const float* p) {
   return __builtin_convertvector(half, Vector<double>);
 }
 
-// One vector of filters, of one channel.
+// One vector of filters, of one channel. `taps` along each axis where it is known, else 0.
+template <int taps>
 FASTCONV_INLINE void filter_lanes(const WinogradFilter& f, const float* src, float* dst) {
-  Vector<double> block[kMaxAlpha][kMaxWinogradTaps];
-  for (int s = 0; s < f.ker_w; ++s) {
-    Vector<double> taps[kMaxWinogradTaps];
-    for (int k = 0; k < f.ker_h; ++k) {
-      const int tap = k * f.ker_w + s;
-      taps[k] = load_doubles(src + (f.flip ? f.ker_h * f.ker_w - 1 - tap : tap) * f.width);
+  const int ker_h = taps ? taps : f.ker_h, ker_w = taps ? taps : f.ker_w;
+  Vector<double> block[kMaxAlpha][taps ? taps : kMaxWinogradTaps];
+#pragma GCC unroll 3
+  for (int s = 0; s < ker_w; ++s) {
+    Vector<double> column[taps ? taps : kMaxWinogradTaps];
+#pragma GCC unroll 3
+    for (int k = 0; k < ker_h; ++k) {
+      const int tap = k * ker_w + s;
+      column[k] = load_doubles(src + (f.flip ? ker_h * ker_w - 1 - tap : tap) * f.width);
     }
+#pragma GCC unroll 1
     for (int i = 0; i < f.alpha_h; ++i) {
-      Vector<double> sum = taps[0] * f.g_h[i * f.ker_h];
-      for (int k = 1; k < f.ker_h; ++k) sum += taps[k] * f.g_h[i * f.ker_h + k];
+      Vector<double> sum = column[0] * f.g_h[i * ker_h];
+#pragma GCC unroll 3
+      for (int k = 1; k < ker_h; ++k) sum += column[k] * f.g_h[i * ker_h + k];
       block[i][s] = sum;
     }
   }
+#pragma GCC unroll 1
   for (int i = 0; i < f.alpha_h; ++i)
+#pragma GCC unroll 1
     for (int j = 0; j < f.alpha_w; ++j, dst += f.position) {
-      Vector<double> sum = block[i][0] * f.g_w[j * f.ker_w];
-      for (int s = 1; s < f.ker_w; ++s) sum += block[i][s] * f.g_w[j * f.ker_w + s];
+      Vector<double> sum = block[i][0] * f.g_w[j * ker_w];
+#pragma GCC unroll 3
+      for (int s = 1; s < ker_w; ++s) sum += block[i][s] * f.g_w[j * ker_w + s];
       const HalfFloats half = __builtin_convertvector(sum, HalfFloats);
       __builtin_memcpy(dst, &half, sizeof half);
     }
 }
 
-void transform_filters(const WinogradFilter& f) {
+template <int taps>
+FASTCONV_INLINE void transform_all(const WinogradFilter& f) {
   for (int64_t c = 0; c < f.channels; ++c)
     for (int64_t lane = 0; lane < f.width; lane += kLanes<double>)
-      filter_lanes(f, f.src + c * f.ker_h * f.ker_w * f.width + lane, f.dst + c * f.width + lane);
+      filter_lanes<taps>(f, f.src + c * f.ker_h * f.ker_w * f.width + lane, f.dst + c * f.width + lane);
+}
+
+void transform_filters(const WinogradFilter& f) {
+  f.ker_h == 3 && f.ker_w == 3 ? transform_all<3>(f) : transform_all<0>(f);
 }
 
 void gather_planes(const WinogradPlanes& p) {
