@@ -11,7 +11,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 
 out=${1:-build/device_check}
 python=${PYTHON:-python3}
-minutes=${BENCH_MINUTES:-3}
 mkdir -p "$out" && out=$(cd "$out" && pwd) || exit 2
 summary=$out/summary.txt
 : >"$summary"
@@ -65,9 +64,9 @@ run build 200 "$python" -m pip install --quiet --no-build-isolation --no-deps --
 run info 60 "$python" -c 'import fastconv; fastconv.show_config(); assert fastconv.is_cuda_available()' || exit 1
 cat "$out/info.log"
 
-run tests 150 "$python" -m pytest -q -x -p no:cacheprovider tests/test_cuda_device.py -k "not emulator"
+run tests 120 "$python" -m pytest -q -x -p no:cacheprovider tests/test_cuda_device.py -k "not emulator"
 if wait "$emulator"; then
-  run golden 90 "$python" -m pytest -q -p no:cacheprovider -s tests/test_cuda_device.py -k emulator
+  run golden 60 "$python" -m pytest -q -p no:cacheprovider -s tests/test_cuda_device.py -k emulator
 else
   say "golden       LEFT OUT: the emulator does not build here ($out/emulator.log)"
 fi
@@ -75,7 +74,7 @@ fi
 if sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null); then
   small=("$python" -m pytest -q -x -p no:cacheprovider tests/test_cuda_device.py -k small)
   for tool in memcheck racecheck; do
-    if ! run "$tool" 75 "$sanitizer" --tool "$tool" --error-exitcode 9 --target-processes all "${small[@]}" &&
+    if ! run "$tool" 60 "$sanitizer" --tool "$tool" --error-exitcode 9 --target-processes all "${small[@]}" &&
       grep -q "Device not supported" "$out/$tool.log"; then
       failures=$((failures - 1))
       say "$tool     LEFT OUT: compute-sanitizer does not work with the device of this machine"
@@ -85,7 +84,12 @@ else
   say "sanitizer    LEFT OUT: no compute-sanitizer here"
 fi
 
-run bench 240 "$python" -m fastconv bench --device cuda --minutes "$minutes" --json "$out/device.json"
+# What is left of seven and a half minutes, but three at most; the rows come in the order of importance.
+left=$((450 - SECONDS))
+[ "$left" -le 180 ] || left=180
+[ "$left" -ge 30 ] || left=30
+run bench $((left + 60)) "$python" -m fastconv bench --device cuda --json "$out/device.json" \
+  --minutes "${BENCH_MINUTES:-$("$python" -c "print($left / 60)")}"
 cp "$out/bench.log" "$out/device.md"
 cat "$out/device.md"
 echo

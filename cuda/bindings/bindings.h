@@ -1,4 +1,5 @@
 // The functions of fastconv._cuda, one register function per topic; those of the emulator's module are the same.
+// Classes are py::module_local, so that both can be loaded in one process.
 #pragma once
 
 #include <pybind11/pybind11.h>

@@ -153,13 +153,13 @@ void* contiguous(const py::buffer_info& info, size_t bytes) {
 }  // namespace
 
 void register_memory(py::module_& m) {
-  py::class_<Memory>(m, "Memory")
+  py::class_<Memory>(m, "Memory", py::module_local())
       .def(py::init(
           [](size_t bytes, int device, uintptr_t stream) { return Memory(bytes, device, stream_from(stream)); }))
       .def_property_readonly("pointer", [](const Memory& x) { return reinterpret_cast<uintptr_t>(x.data()); })
       .def_property_readonly("bytes", &Memory::bytes)
       .def_property_readonly("device", &Memory::device);
-  py::class_<Borrowed>(m, "Borrowed")
+  py::class_<Borrowed>(m, "Borrowed", py::module_local())
       .def(py::init<const py::object&>())
       .def_property_readonly("shape", &Borrowed::shape)
       .def_property_readonly("strides", &Borrowed::strides)

@@ -99,7 +99,7 @@ py::tuple as_tuple(const Shape& shape) { return py::tuple(py::cast(shape)); }
 }  // namespace
 
 void register_plan(py::module_& m) {
-  py::class_<PreparedConv>(m, "PreparedConv")
+  py::class_<PreparedConv>(m, "PreparedConv", py::module_local())
       .def(py::init<const py::object&, const std::string&, const Shape&, const py::object&, const py::object&,
                     const py::tuple&>())
       .def("call", &PreparedConv::call)
