@@ -5,17 +5,24 @@
 namespace fastconv {
 namespace {
 
-// Products of K terms are summed in registers; a longer sum goes through the result in several passes. A panel of
-// 1024 x 32 floats (128 KB) leaves room in a 256 KB L2 for the weight panel beside it.
+// Products of K terms are summed in registers; a longer sum goes through the result in several passes, and up to twice
+// as many where that makes better blocks. A panel of 1024 x 32 floats (128 KB) leaves room in a 256 KB L2 for the
+// weight panel beside it.
 constexpr int64_t kDepth = 1024;
 
 // Cycles per element to bring a finished tile to the result: whole vectors, transposed in registers, one by one.
-// Fitted to single tiles in L1 on Zen 5; only their order matters for the choice.
-constexpr double kStoreVector = 0.1, kStoreTransposed = 0.8, kStoreScalar = 3.0;
+// Fitted to single tiles in L1 on Zen 5 and Zen 3; only their order matters for the choice. A pass over a result that
+// holds the sum of the passes before it loads it as well.
+constexpr double kStoreVector = 0.1, kStoreTransposed = 1.0, kStoreScalar = 3.0;
 
 // Cycles to load and store one vector of a panel and of the stage, and to begin a segment of a tile's sum; the share
-// by which tiles run slower from panels in L2. From the 27 layers of the benchmarks, one thread, Zen 5.
+// by which tiles run slower from panels in L2. From the 27 layers of the benchmarks, one thread, Zen 5 and Zen 3.
 constexpr double kPackVector = 3, kStageVector = 4, kSegment = 5, kPanelShare = 0.04;
+// Cycles that an element of a tile's depth costs where its pixels begin another row, and often another page, of a
+// source that L1 does not hold: the address translations and the line are not foreseen by the hardware. Zen 3.
+constexpr double kJump = 1;
+// The share by which tiles run slower where the weight panel leaves no room in L1, so that both operands come from L2.
+constexpr double kWideShare = 0.08;
 
 // Where nothing is padded and rows are as long as the source's, all rows of a block are one: a tile may span them.
 bool rows_follow(const ConvProblem& p, const Gather& g) {
@@ -29,6 +36,24 @@ double store_cycles(const ConvProblem& p, const Gather& g, bool channels_on_vect
   if (p.layout == Layout::nhwc) return channels_on_vector ? kStoreVector : contiguous ? kStoreTransposed : kStoreScalar;
   if (!contiguous) return kStoreScalar;
   return channels_on_vector ? kStoreTransposed : kStoreVector;
+}
+
+// Cycles per element of depth of all tiles of one slice of results, divided into blocks as b says, the last ones lower
+// and narrower; `channels` result channels.
+double slice_cycles(const GatherBlocking& b, const Gather& g, int64_t max_rows, int64_t channels, int64_t lanes,
+                    bool whole_block) {
+  const auto block = [&](int64_t rows, int64_t cols) {
+    if (rows == 0 || cols == 0) return 0.0;
+    const int64_t pixels = whole_block ? rows * cols : cols;
+    return static_cast<double>(whole_block ? 1 : rows) * (b.channels_on_vector
+                                                              ? tile_cycles(pixels, max_rows, channels, lanes)
+                                                              : tile_cycles(channels, max_rows, pixels, lanes));
+  };
+  const auto row = [&](int64_t rows) {
+    return static_cast<double>(g.w().dst / b.block_cols) * block(rows, b.block_cols) +
+           block(rows, g.w().dst % b.block_cols);
+  };
+  return static_cast<double>(g.h().dst / b.block_rows) * row(b.block_rows) + row(g.h().dst % b.block_rows);
 }
 
 // Rows of results whose panels fill half of L2, but no more than what leaves every thread a few blocks.
@@ -46,18 +71,18 @@ void choose_block(GatherBlocking& b, const Gather& g, const Machine& m, int64_t 
   } else {
     b.block_cols = g.w().dst;
     const int64_t most = std::min(g.h().dst, std::max<int64_t>(1, room / g.w().dst));
+    int64_t best = 1;
     const int64_t for_threads = std::max<int64_t>(1, g.h().dst / std::max<int64_t>(1, blocks_wanted));
-    // Of the heights that fit, the one that wastes fewest lanes or rows of its last tile; the taller of equals.
+    // Of the heights that fit, the one that wastes fewest lanes or rows of its tiles; the taller of equals.
     double least = 0;
-    for (int64_t rows = 1; rows <= std::min(most, std::max(for_threads, ceil_div(width, g.w().dst))); ++rows) {
-      const int64_t pixels = whole_block ? rows * g.w().dst : g.w().dst;
-      const double cycles = b.channels_on_vector ? tile_cycles(pixels, gemm_rows(m), width, lanes)
-                                                 : tile_cycles(gemm_rows(m), gemm_rows(m), pixels, lanes);
+    const int64_t tallest = std::min(most, std::max(for_threads, ceil_div(width, g.w().dst)));
+    for (b.block_rows = 1; b.block_rows <= tallest; ++b.block_rows) {
       // Each block reads the rows its windows share with the next one again.
-      const double halo = 1 + 0.02 * static_cast<double>(g.h().taps) / static_cast<double>(rows);
-      const double waste = cycles / static_cast<double>(pixels) * halo;
-      if (rows == 1 || waste <= least) least = waste, b.block_rows = rows;
+      const double halo = 1 + 0.02 * static_cast<double>(g.h().taps) / static_cast<double>(b.block_rows);
+      const double waste = slice_cycles(b, g, gemm_rows(m), width, lanes, whole_block) * halo;
+      if (b.block_rows == 1 || waste <= least) least = waste, best = b.block_rows;
     }
+    b.block_rows = best;
   }
   b.d_blocks = g.d().dst;
   b.h_blocks = ceil_div(g.h().dst, b.block_rows);
@@ -79,14 +104,12 @@ double tile_cycles(int64_t rows, int64_t max_rows, int64_t cols, int64_t lanes) 
   return static_cast<double>(pairs) * column(2) + (rest == 0 ? 0 : column(rest <= lanes ? 1 : 2));
 }
 
-GatherBlocking block_gather(const ConvProblem& p, const Gather& g, const Machine& m, int threads, bool panels) {
+GatherBlocking block_gather(const ConvProblem& p, const Gather& g, const Machine& m, int threads, PixelRead read) {
   const int64_t bytes = static_cast<int64_t>(size_of(p.dtype)), lanes = m.lanes(bytes), max_rows = gemm_rows(m);
-  GatherBlocking b;
-  b.panels = panels;
   const int64_t whole = g.depth();
   // A little above kDepth is better done in one pass than in two.
-  const int64_t passes = whole <= kDepth + kDepth / 2 ? 1 : std::min(g.src_c, ceil_div(whole, kDepth));
-  b.k_blocks = {g.src_c, passes};
+  const int64_t fewest = whole <= kDepth + kDepth / 2 ? 1 : std::min(g.src_c, ceil_div(whole, kDepth));
+  const int64_t most = std::min(g.src_c, std::max(fewest, 2 * ceil_div(whole, kDepth)));
 
   // Threads share out the pixels where the source is larger than the weights, else the channels: what is larger is
   // then read by one of them only.
@@ -95,17 +118,28 @@ GatherBlocking block_gather(const ConvProblem& p, const Gather& g, const Machine
   const bool divide_pixels = threads > 1 && source > weights;
   const int64_t blocks_wanted = divide_pixels ? ceil_div(2 * threads, std::max<int64_t>(1, p.batch) * p.groups) : 1;
 
-  double least = 0;
-  GatherBlocking best = b;
-  for (const bool channels_on_vector : {false, true}) {
+  double least = -1;
+  GatherBlocking best;
+  const auto compare = [&](bool panels, bool channels_on_vector, int64_t passes, int64_t blocks) {
+    GatherBlocking b;
+    b.panels = panels;
     b.channels_on_vector = channels_on_vector;
-    choose_block(b, g, m, bytes, blocks_wanted, panels || rows_follow(p, g));
-    const int64_t tile = channels_on_vector ? 2 * lanes : max_rows;
-    b.channel_tiles = {g.dst_c, ceil_div(g.dst_c, tile)};
+    b.k_blocks = {g.src_c, passes};
+    choose_block(b, g, m, bytes, blocks, panels || rows_follow(p, g));
+    b.channel_tiles = {g.dst_c, ceil_div(g.dst_c, channels_on_vector ? 2 * lanes : max_rows)};
     const double cycles = gather_cycles(p, g, b, m);
-    if (!channels_on_vector || cycles < least) least = cycles, best = b;
-  }
-  b = best;
+    if (least < 0 || cycles < least) least = cycles, best = std::move(b);
+  };
+  // Passes over a sum round it: their number may depend neither on threads nor on the batch, nor on how pixels are
+  // read. It is fixed first, for one block and panels.
+  for (int64_t passes = fewest; passes <= most; ++passes)
+    for (const bool channels_on_vector : {false, true}) compare(true, channels_on_vector, passes, 1);
+  const int64_t passes = best.k_blocks.parts;
+  least = -1;
+  for (const bool panels : {false, true})
+    if (read == PixelRead::either || panels == (read == PixelRead::panels))
+      for (const bool channels_on_vector : {false, true}) compare(panels, channels_on_vector, passes, blocks_wanted);
+  GatherBlocking b = std::move(best);
   b.stage = make_stage(g, p.layout, b.block_rows, b.block_cols);
   // Channels are divided where images, groups and blocks alone leave the threads unevenly loaded.
   const int64_t units = std::max<int64_t>(1, p.batch) * p.groups * b.blocks();
@@ -117,22 +151,25 @@ GatherBlocking block_gather(const ConvProblem& p, const Gather& g, const Machine
 double gather_cycles(const ConvProblem& p, const Gather& g, const GatherBlocking& b, const Machine& m) {
   const int64_t bytes = static_cast<int64_t>(size_of(p.dtype)), lanes = m.lanes(bytes), max_rows = gemm_rows(m);
   const double depth = static_cast<double>(g.depth()), all_pixels = static_cast<double>(g.pixels());
-  const int64_t rows = std::min(b.block_rows, g.h().dst);
+  const double passes = static_cast<double>(b.k_blocks.parts), results = all_pixels * static_cast<double>(g.dst_c);
   const bool whole_block = b.panels || rows_follow(p, g);
-  const int64_t pixels = whole_block ? rows * b.block_cols : b.block_cols;
-  const double repeats = static_cast<double>(b.blocks()) * static_cast<double>(whole_block ? 1 : rows);
-  const double tiles = b.channels_on_vector ? tile_cycles(pixels, max_rows, g.dst_c, lanes)
-                                            : tile_cycles(g.dst_c, max_rows, pixels, lanes);
-  double cycles = repeats * tiles * depth;
-  cycles += all_pixels * static_cast<double>(g.dst_c) * store_cycles(p, g, b.channels_on_vector) *
-            static_cast<double>(b.k_blocks.parts);
+  double cycles = static_cast<double>(g.d().dst) * slice_cycles(b, g, max_rows, g.dst_c, lanes, whole_block) * depth;
+  cycles += results * (store_cycles(p, g, b.channels_on_vector) * passes + 2 * kStoreVector * (passes - 1));
+  const int64_t tile_channels = b.channels_on_vector ? 2 * lanes : max_rows;
+  const int64_t panel_depth = ceil_div(g.src_c, b.k_blocks.parts) * g.taps();
+  if (tile_channels * panel_depth * bytes > m.l1_bytes / 4 * 3) cycles *= 1 + kWideShare;
   const double vectors = all_pixels / static_cast<double>(lanes);
   if (b.panels) {
     cycles += cycles * kPanelShare + vectors * depth * kPackVector;
   } else {
+    const int64_t rows = std::min(b.block_rows, g.h().dst);
+    const int64_t pixels = whole_block ? rows * b.block_cols : b.block_cols;
     const int64_t down = b.channels_on_vector ? pixels : g.dst_c, along = b.channels_on_vector ? g.dst_c : pixels;
-    const double runs = repeats * static_cast<double>(ceil_div(down, max_rows) * ceil_div(along, 2 * lanes));
-    cycles += runs * static_cast<double>(g.taps() * b.k_blocks.parts) * kSegment;
+    const double tiles = static_cast<double>(b.blocks() * (whole_block ? 1 : rows)) *
+                         static_cast<double>(ceil_div(down, max_rows) * ceil_div(along, 2 * lanes));
+    cycles += tiles * static_cast<double>(g.taps() * b.k_blocks.parts) * kSegment;
+    const int64_t read = g.src_c * (rows * g.h().src_step + g.h().taps) * g.w().src * bytes;
+    if (read > m.l1_bytes && g.dst_c > max_rows) cycles += tiles * depth * kJump;
   }
   if (!b.panels && rows_follow(p, g)) return cycles;  // read in place
   const double source = static_cast<double>(g.src_c) * static_cast<double>(g.d().src * g.h().src * g.w().src);

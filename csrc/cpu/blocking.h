@@ -111,8 +111,11 @@ int64_t gemm_rows(const Machine& machine);
 // four: small tiles wait for their own accumulators, narrow ones for their loads.
 double tile_cycles(int64_t rows, int64_t max_rows, int64_t cols, int64_t lanes);
 
+// How tiles may read the pixels: packed into panels, where they lie (in the stage or in the source), or as is cheaper.
+enum class PixelRead : uint8_t { panels, in_place, either };
+
 GatherBlocking block_gather(const ConvProblem& problem, const Gather& gather, const Machine& machine, int threads,
-                            bool panels);
+                            PixelRead read);
 
 // Estimated cycles of a gather divided like this, for one image and group on one thread.
 double gather_cycles(const ConvProblem& problem, const Gather& gather, const GatherBlocking& blocking,

@@ -15,14 +15,14 @@ Support direct_supports(const ConvProblem&, const Machine&) { return {}; }
 
 double direct_cost(const ConvProblem& p, const Machine& machine, int threads) {
   if (p.direction == Direction::weight_gradient) return weight_outer_cost(p, machine, false) / threads;
-  return gathers_cost(p, machine, threads, false);
+  return gathers_cost(p, machine, threads, PixelRead::in_place);
 }
 
 void direct_prepare(ConvPlan& plan) {
   if (plan.problem.direction == Direction::weight_gradient)
     prepare_weight_outer(plan, false);
   else
-    prepare_gathers(plan, false);
+    prepare_gathers(plan, PixelRead::in_place);
 }
 
 void direct_pack(const ConvPlan& plan, const void* w, void* packed, Interrupt& interrupt) {

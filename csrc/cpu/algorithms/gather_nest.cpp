@@ -3,53 +3,11 @@
 #include <algorithm>
 #include <cstring>
 
-#include "../buffer.h"
+#include "gather_scratch.h"
 #include "weight_panels.h"
 
 namespace fastconv {
 namespace {
-
-// What one thread works in; the same carving measures and lays out.
-template <class T>
-struct Scratch {
-  T *stage, *panel, *weights;
-  int64_t *pixel_offset, *tap_step;
-  PixelRun* runs;
-
-  Scratch(Carver& carver, const ConvPlan& plan) {
-    int64_t stage_size = 0, panel_size = 0, weight_size = 0, pixels = 0, taps = 0;
-    for (size_t i = 0; i < plan.gathers.size(); ++i) {
-      const Gather& g = plan.gathers[i];
-      const GatherBlocking& b = plan.blocking.gathers[i];
-      const int64_t k_channels = ceil_div(b.k_blocks.count, b.k_blocks.parts), depth = k_channels * g.taps();
-      const int64_t block = b.block_rows * b.block_cols, width = 2 * plan.machine.lanes(sizeof(T));
-      if (!b.stage.in_place) stage_size = std::max(stage_size, b.stage.elements(k_channels));
-      // Without panels one tile still needs one, at the end of a source that is read in place.
-      panel_size = std::max(panel_size, (b.panels ? block + width : b.stage.in_place ? width : 0) * depth);
-      weight_size = std::max(weight_size, depth * std::max<int64_t>(width, kMaxTileRows));
-      pixels = std::max(pixels, block);
-      taps = std::max(taps, g.taps());
-    }
-    stage = carver.take<T>(stage_size);
-    panel = carver.take<T>(panel_size + kPackSlack);
-    weights = carver.take<T>(weight_size + kPackSlack);
-    pixel_offset = carver.take<int64_t>(pixels);
-    tap_step = carver.take<int64_t>(2 * taps);
-    runs = carver.take<PixelRun>(pixels + 1);
-  }
-};
-
-template <class T>
-size_t thread_bytes(const ConvPlan& plan) {
-  Carver carver(nullptr);
-  const Scratch<T> scratch(carver, plan);
-  return carver.used();
-}
-
-// A tile of pixels, and the operand the gemm tile reads for it.
-struct PixelTile {
-  int64_t first, count, width;
-};
 
 template <class T>
 class GatherRun {
@@ -97,7 +55,7 @@ class GatherRun {
     rest /= b.blocks();
     const int64_t group = rest % problem_.groups, image = rest / problem_.groups;
 
-    Scratch<T>& s = scratch_[thread];
+    GatherScratch<T>& s = scratch_[thread];
     place_pixels(g, block, s.pixel_offset);
     const Source<T> source = source_at(g, image, group);
     T* const dst = dst_ + (image * dst_channels(g) * dst_pixels(g)) + group * g.dst_c * (nhwc() ? 1 : dst_pixels(g));
@@ -112,15 +70,17 @@ class GatherRun {
   }
 
  private:
-  // Where the pixels of a block are read from: tile i, tap t, channel c at base(i) + tap[t] + c * channel.
+  // How the pixels of a block are read: those of tile i, of tap t and channel c at
+  // tiles[i].base + tap[t] + c * channel, or in panels.
   struct Operand {
     const T* base;
     const int64_t* tap;
     int64_t taps, channels, channel;
     bool panels;
     PixelBlock block;
-    int64_t last_tap;   // in place: the largest of tap[]
-    int64_t tail = -1;  // first pixel of the tile that has a panel of its own
+    const PixelTile<T>* tiles;
+    int64_t count;
+    int64_t tail = -1;  // first pixel of the tile whose panel was packed last
   };
 
   bool nhwc() const { return problem_.layout == Layout::nhwc; }
@@ -157,7 +117,7 @@ class GatherRun {
   }
 
   Operand read_pixels(const Gather& g, const GatherBlocking& b, const PixelBlock& block, Source<T> source, int64_t kb,
-                      Scratch<T>& s, bool again) {
+                      GatherScratch<T>& s, bool again) {
     const int64_t c0 = b.k_blocks.begin(kb), channels = b.k_blocks.size(kb), taps = g.taps();
     source.data += c0 * source.channel;
     const T* base = source.data;
@@ -165,26 +125,47 @@ class GatherRun {
       if (!again) fill_stage(b.stage, g, source, block, channels, pack_, s.stage);
       base = s.stage;
     }
-    if (!b.panels) {
-      const std::vector<int64_t>& tap = b.stage.tap_offset;
-      return {base, tap.data(), taps, channels, b.stage.plane, false, block, *std::max_element(tap.begin(), tap.end())};
-    }
-    if (!again)
-      for_tiles(b, block, [&](const PixelTile& tile) {
-        pack_tile(g, b, block, tile, base, channels, s, s.panel + tile.first * channels * taps);
+    const int64_t step = b.panels ? channels * taps : 0;
+    if (b.panels && !again)
+      for_tiles(b, block, [&](int64_t first, int64_t count, int64_t width) {
+        pack_tile(g, b, block, {first, count, width, nullptr, 0, true, false}, base, channels, s,
+                  s.panel + first * step);
       });
-    return {s.panel, nullptr, 1, channels * taps, 0, true, block, 0};
+    Operand operand{base, b.stage.tap_offset.data(), taps, channels, b.stage.plane, b.panels, block, s.tiles, 0};
+    if (b.panels) operand = {s.panel, nullptr, 1, channels * taps, 0, true, block, s.tiles, 0};
+    operand.count = place_tiles(g, b, operand, s);
+    return operand;
   }
 
-  void pack_tile(const Gather& g, const GatherBlocking& b, const PixelBlock& block, const PixelTile& tile,
-                 const T* base, int64_t channels, Scratch<T>& s, T* panel) {
+  // The block's tiles with their addresses: found once, and not for every tile of weights.
+  int64_t place_tiles(const Gather& g, const GatherBlocking& b, const Operand& pixels, GatherScratch<T>& s) const {
+    const int64_t cols = pixels.block.cols(), pixel_step = pixel_step_of(g);
+    const int64_t last = pixels.panels ? 0
+                                       : *std::max_element(pixels.tap, pixels.tap + pixels.taps) +
+                                             (pixels.channels - 1) * pixels.channel;
+    const bool may_end = !b.panels && b.stage.in_place && !b.channels_on_vector;
+    int64_t tiles = 0;
+    for_tiles(b, pixels.block, [&](int64_t first, int64_t count, int64_t width) {
+      const T* const base =
+          pixels.base + (b.panels ? first * pixels.channels
+                                  : b.stage.row_offset(g, pixels.block, pixels.block.h0 + first / cols) + first % cols);
+      const int64_t* const offset = s.pixel_offset + first;
+      const bool even = offset[count - 1] - offset[0] == (count - 1) * pixel_step;
+      const bool tail = may_end && base - src_ + last + width > src_elements_;
+      s.tiles[tiles++] = {first, count, width, base, even ? offset[0] : 0, even, tail};
+    });
+    return tiles;
+  }
+
+  void pack_tile(const Gather& g, const GatherBlocking& b, const PixelBlock& block, const PixelTile<T>& tile,
+                 const T* base, int64_t channels, GatherScratch<T>& s, T* panel) {
     const int64_t runs = find_runs(g, b, block, tile, s.runs);
     pack_.pixels({panel, tile.width, tile.width, base, channels, b.stage.plane, b.stage.tap_offset.data(), g.taps(),
                   s.runs, runs, b.stage.in_place});
   }
 
   // The tile's pixels as runs of neighbours in the stage.
-  static int64_t find_runs(const Gather& g, const GatherBlocking& b, const PixelBlock& block, const PixelTile& tile,
+  static int64_t find_runs(const Gather& g, const GatherBlocking& b, const PixelBlock& block, const PixelTile<T>& tile,
                            PixelRun* runs) {
     const int64_t cols = block.cols();
     int64_t count = 0, lane = 0;
@@ -201,7 +182,8 @@ class GatherRun {
     return count;
   }
 
-  // Calls f for each tile of the block's pixels: with panels they run over the ends of rows, without they cannot.
+  // Calls f(first, count, width) for each tile of the block's pixels: with panels they run over the ends of rows,
+  // without they cannot.
   template <class F>
   void for_tiles(const GatherBlocking& b, const PixelBlock& block, const F& f) const {
     const bool merged = b.panels || (b.stage.in_place && b.stage.row * b.stage.row_step == block.cols());
@@ -209,12 +191,12 @@ class GatherRun {
     for (int64_t start = 0; start < block.pixels(); start += length) {
       if (b.channels_on_vector) {
         const Split tiles{length, ceil_div(length, gemm_.max_rows)};
-        for (int64_t i = 0; i < tiles.parts; ++i) f(PixelTile{start + tiles.begin(i), tiles.size(i), tiles.size(i)});
+        for (int64_t i = 0; i < tiles.parts; ++i) f(start + tiles.begin(i), tiles.size(i), tiles.size(i));
       } else {
         const int64_t width = gemm_.width();
         for (int64_t first = 0; first < length; first += width) {
           const int64_t count = std::min(width, length - first);
-          f(PixelTile{start + first, count, count <= gemm_.lanes ? gemm_.lanes : width});
+          f(start + first, count, count <= gemm_.lanes ? gemm_.lanes : width);
         }
       }
     }
@@ -222,7 +204,7 @@ class GatherRun {
 
   template <class Stop>
   void multiply(size_t index, const GatherBlocking& b, const PixelBlock& block, Operand pixels, int64_t kb,
-                int64_t group, int64_t split, T* dst, Scratch<T>& s, const Stop& stop) {
+                int64_t group, int64_t split, T* dst, GatherScratch<T>& s, const Stop& stop) {
     const Gather& g = plan_.gathers[index];
     const int64_t depth = b.k_blocks.size(kb) * g.taps();
     const Split parts{b.channel_tiles.parts, b.c_splits};
@@ -235,16 +217,45 @@ class GatherRun {
         pack_weight_tile(plan_, index, tile, weights_, s.weights);
       GemmTile<T> t{};
       set_epilogue(t, b, kb, group * g.dst_c + tile.first);
-      for_tiles(b, block, [&](const PixelTile& px) {
-        set_pixels(t, g, b, pixels, px, depth, tile, s, panel);
-        set_result(t, g, b, px, tile, dst, s.pixel_offset);
-        t.add = kb > 0 ? t.c : residual_ ? residual_ + (t.c - dst_) : nullptr;
-        if (b.channels_on_vector)
-          gemm_.run(t, static_cast<int>(px.count), static_cast<int>(tile.width / gemm_.lanes));
-        else
-          gemm_.run(t, static_cast<int>(tile.count), static_cast<int>(px.width / gemm_.lanes));
-      });
+      set_operands(t, b, pixels, depth, tile, s, panel);
+      set_result(t, g, b, tile);
+      T* const c = dst + tile.first * channel_step_of(g);
+      const T* const add = kb > 0 ? c : residual_ ? residual_ + (c - dst_) : nullptr;
+      if (b.channels_on_vector)
+        run_tiles<true>(t, g, b, pixels, tile, c, add, s);
+      else
+        run_tiles<false>(t, g, b, pixels, tile, c, add, s);
       if (curve_ && kb + 1 == b.k_blocks.parts) bend(g, block, tile, dst, s.pixel_offset);
+    }
+  }
+
+  // One tile of weights with all tiles of pixels.
+  template <bool channels_on_vector>
+  void run_tiles(GemmTile<T>& t, const Gather& g, const GatherBlocking& b, Operand& pixels, const WeightTile& tile,
+                 T* c, const T* add, GatherScratch<T>& s) {
+    const int lanes = gemm_.lanes;
+    const GemmFunction<T>* const by_rows = gemm_.tile[0][channels_on_vector ? tile.width / lanes - 1 : 0];
+    const int rows = static_cast<int>(std::min<int64_t>(gemm_.max_rows, tile.count));
+    const GemmFunction<T> narrow = gemm_.tile[0][0][rows - 1], wide = gemm_.tile[0][1][rows - 1];
+    for (const PixelTile<T>* px = pixels.tiles; px < pixels.tiles + pixels.count; ++px) {
+      t.c = c + px->offset;
+      t.add = add ? add + px->offset : nullptr;
+      const int64_t* const offset = px->even ? nullptr : s.pixel_offset + px->first;
+      if constexpr (channels_on_vector) {
+        t.a = px->base;
+        if (pixels.panels) t.a_k = px->width;
+        t.row_offset = offset;
+        by_rows[px->count - 1](t);
+      } else {
+        t.b = px->base;
+        if (pixels.panels) t.b_k = px->width;
+        t.col_offset = offset;
+        t.cols = static_cast<int>(px->count);
+        if (px->tail)
+          run_tail(t, g, b, pixels, *px, tile, s);
+        else
+          (px->width > lanes ? wide : narrow)(t);
+      }
     }
   }
 
@@ -266,68 +277,46 @@ class GatherRun {
     }
   }
 
-  // Points the tile's operands at the pixels and at the weight panel.
-  void set_pixels(GemmTile<T>& t, const Gather& g, const GatherBlocking& b, Operand& pixels, const PixelTile& px,
-                  int64_t depth, const WeightTile& tile, Scratch<T>& s, const T* panel) {
-    const T* base;
-    const int64_t* tap = nullptr;
-    int64_t k_step, taps = 1;
-    if (pixels.panels) {
-      base = pixels.base + px.first * depth;
-      k_step = px.width;
-    } else {
-      const int64_t cols = pixels.block.cols();
-      base = pixels.base + b.stage.row_offset(g, pixels.block, pixels.block.h0 + px.first / cols) + px.first % cols;
-      tap = pixels.tap;
-      taps = pixels.taps;
-      k_step = pixels.channel;
-      const int64_t end = base - src_ + pixels.last_tap + (pixels.channels - 1) * pixels.channel + px.width;
-      if (b.stage.in_place && !b.channels_on_vector && end > src_elements_) {
-        // A whole vector would reach behind the source: this tile gets a panel, read tap by tap as its neighbours are,
-        // so that the order of a sum does not depend on where the tiles end. All tiles of weights meet the same panel.
-        if (pixels.tail != px.first) pack_tile(g, b, pixels.block, px, pixels.base, pixels.channels, s, s.panel);
-        pixels.tail = px.first;
-        base = s.panel;
-        k_step = px.width * taps;
-        int64_t* const panel_tap = s.tap_step + taps;
-        for (int64_t i = 0; i < taps; ++i) panel_tap[i] = i * px.width;
-        tap = panel_tap;
-      }
-    }
-    // Without panels: a segment per tap, channels along it; the weight panel is read in the same order.
-    const int64_t w_step = tile.width * (tap ? taps : 1);
+  // What the operands of all tiles of pixels have in common. Without panels: a segment per tap, channels along it; the
+  // weight panel is read in the same order.
+  static void set_operands(GemmTile<T>& t, const GatherBlocking& b, const Operand& pixels, int64_t depth,
+                           const WeightTile& tile, GatherScratch<T>& s, const T* panel) {
+    const int64_t taps = pixels.taps, w_step = tile.width * taps;
     int64_t* const w_tap = s.tap_step;
-    for (int64_t i = 0; tap && i < taps; ++i) w_tap[i] = i * tile.width;
+    for (int64_t i = 0; pixels.tap && i < taps; ++i) w_tap[i] = i * tile.width;
     t.segments = taps;
-    t.depth = tap ? pixels.channels : depth;
+    t.depth = pixels.panels ? depth : pixels.channels;
     t.a_row = 1;
     if (b.channels_on_vector) {
-      t.a = base, t.a_k = k_step, t.a_segment = tap;
-      t.b = panel, t.b_k = w_step, t.b_segment = tap ? w_tap : nullptr;
+      t.a_k = pixels.channel, t.a_segment = pixels.tap;
+      t.b = panel, t.b_k = w_step, t.b_segment = pixels.tap ? w_tap : nullptr;
     } else {
-      t.a = panel, t.a_k = w_step, t.a_segment = tap ? w_tap : nullptr;
-      t.b = base, t.b_k = k_step, t.b_segment = tap;
+      t.a = panel, t.a_k = w_step, t.a_segment = pixels.tap ? w_tap : nullptr;
+      t.b_k = pixels.channel, t.b_segment = pixels.tap;
     }
   }
 
-  // Where the tile's results go: strides where its pixels are evenly spaced, else their offsets.
-  void set_result(GemmTile<T>& t, const Gather& g, const GatherBlocking& b, const PixelTile& px, const WeightTile& tile,
-                  T* dst, const int64_t* pixel_offset) const {
-    const int64_t channel_step = nhwc() ? 1 : dst_pixels(g);
-    const int64_t pixel_step = g.w().dst_step * (nhwc() ? dst_channels(g) : 1);
-    const int64_t* const offset = pixel_offset + px.first;
-    const bool even = offset[px.count - 1] - offset[0] == (px.count - 1) * pixel_step;
-    t.c = dst + tile.first * channel_step + (even ? offset[0] : 0);
-    t.row_offset = t.col_offset = nullptr;
-    if (b.channels_on_vector) {
-      t.c_row = pixel_step, t.c_col = channel_step;
-      if (!even) t.row_offset = offset;
-      t.cols = static_cast<int>(tile.count);
-    } else {
-      t.c_row = channel_step, t.c_col = pixel_step;
-      if (!even) t.col_offset = offset;
-      t.cols = static_cast<int>(px.count);
-    }
+  // A whole vector would reach behind the source: this tile gets a panel, read tap by tap as its neighbours are, so
+  // that the order of a sum does not depend on where the tiles end. All tiles of weights meet the same panel.
+  void run_tail(GemmTile<T> t, const Gather& g, const GatherBlocking& b, Operand& pixels, const PixelTile<T>& px,
+                const WeightTile& tile, GatherScratch<T>& s) {
+    if (pixels.tail != px.first) pack_tile(g, b, pixels.block, px, pixels.base, pixels.channels, s, s.panel);
+    pixels.tail = px.first;
+    int64_t* const panel_tap = s.tap_step + pixels.taps;
+    for (int64_t i = 0; i < pixels.taps; ++i) panel_tap[i] = i * px.width;
+    t.b = s.panel, t.b_k = px.width * pixels.taps, t.b_segment = panel_tap;
+    gemm_.run(t, static_cast<int>(tile.count), static_cast<int>(px.width / gemm_.lanes));
+  }
+
+  int64_t channel_step_of(const Gather& g) const { return nhwc() ? 1 : dst_pixels(g); }
+  int64_t pixel_step_of(const Gather& g) const { return g.w().dst_step * (nhwc() ? dst_channels(g) : 1); }
+
+  // The steps of a tile's results, where its pixels are evenly spaced.
+  void set_result(GemmTile<T>& t, const Gather& g, const GatherBlocking& b, const WeightTile& tile) const {
+    const int64_t channel_step = channel_step_of(g), pixel_step = pixel_step_of(g);
+    t.c_row = b.channels_on_vector ? pixel_step : channel_step;
+    t.c_col = b.channels_on_vector ? channel_step : pixel_step;
+    t.cols = static_cast<int>(tile.count);
   }
 
   const ConvPlan& plan_;
@@ -339,31 +328,32 @@ class GatherRun {
   const T *weights_, *packed_, *src_, *residual_, *bias_ = nullptr;
   int64_t src_elements_;
   T* dst_;
-  std::vector<Scratch<T>> scratch_;
+  std::vector<GatherScratch<T>> scratch_;
   std::vector<int64_t> last_block_;
 };
 
 }  // namespace
 
-void prepare_gathers(ConvPlan& plan, bool panels) {
+void prepare_gathers(ConvPlan& plan, PixelRead read) {
   const ConvProblem& p = plan.problem;
   for (const Gather& g : plan.gathers) {
-    GatherBlocking b = block_gather(p, g, plan.machine, plan.threads, panels);
+    GatherBlocking b = block_gather(p, g, plan.machine, plan.threads, read);
     b.first_item = plan.blocking.items;
     plan.blocking.items += p.batch * p.groups * b.blocks() * b.c_splits;
     plan.blocking.gathers.push_back(std::move(b));
   }
   const size_t element = size_of(p.dtype);
   plan.packed_bytes = static_cast<size_t>(lay_out_weights(plan)) * element;
-  plan.blocking.thread_bytes = p.dtype == DType::float32 ? thread_bytes<float>(plan) : thread_bytes<double>(plan);
+  plan.blocking.thread_bytes =
+      p.dtype == DType::float32 ? gather_thread_bytes<float>(plan) : gather_thread_bytes<double>(plan);
   plan.workspace_bytes = align_up((static_cast<size_t>(p.bias_length()) + 2 * kPackSlack) * element) +
                          static_cast<size_t>(plan.threads) * plan.blocking.thread_bytes;
 }
 
-double gathers_cost(const ConvProblem& p, const Machine& machine, int threads, bool panels) {
+double gathers_cost(const ConvProblem& p, const Machine& machine, int threads, PixelRead read) {
   double cycles = 0;
   for (const Gather& g : make_gathers(p))
-    cycles += gather_cycles(p, g, block_gather(p, g, machine, threads, panels), machine);
+    cycles += gather_cycles(p, g, block_gather(p, g, machine, threads, read), machine);
   return cycles * static_cast<double>(p.batch) * static_cast<double>(p.groups) / threads;
 }
 

@@ -3,7 +3,7 @@
 //   for item = (phase, image, group, block of results, part of the channels):     one thread each
 //     for k in blocks of source channels:
 //       stage:  rows of those channels, padded and divided by phase (stage.h), unless the source can be read in place
-//       panels: (im2col) the pixels of each tile, all taps, one behind the other (kernels/pack)
+//       panels: (im2col, pointwise) the pixels of each tile, all taps, one behind the other (kernels/pack)
 //       for tile of result channels:                          weight panel, from L2
 //         for tile of pixels:                                 panel or stage, from L1/L2
 //           gemm tile: += over k; the first k adds the bias, the last one applies the activation
@@ -17,8 +17,8 @@
 
 namespace fastconv {
 
-void prepare_gathers(ConvPlan& plan, bool panels);
-double gathers_cost(const ConvProblem& problem, const Machine& machine, int threads, bool panels);
+void prepare_gathers(ConvPlan& plan, PixelRead read);
+double gathers_cost(const ConvProblem& problem, const Machine& machine, int threads, PixelRead read);
 void pack_gathers(const ConvPlan& plan, const void* w, void* packed, Interrupt& interrupt);
 void run_gathers(const ConvPlan& plan, const ConvOperands& operands, std::byte* workspace, Interrupt& interrupt);
 

@@ -28,13 +28,13 @@ bool inner_products(const ConvProblem& p, const Machine& machine) {
 }  // namespace
 
 double im2col_cost(const ConvProblem& p, const Machine& machine, int threads) {
-  if (p.direction != Direction::weight_gradient) return gathers_cost(p, machine, threads, true);
+  if (p.direction != Direction::weight_gradient) return gathers_cost(p, machine, threads, PixelRead::panels);
   return std::min(weight_gradient_cost(p, machine, 1), weight_outer_cost(p, machine, true)) / threads;
 }
 
 void im2col_prepare(ConvPlan& plan) {
   if (plan.problem.direction != Direction::weight_gradient)
-    prepare_gathers(plan, true);
+    prepare_gathers(plan, PixelRead::panels);
   else if (inner_products(plan.problem, plan.machine))
     prepare_weight_gradient(plan);
   else

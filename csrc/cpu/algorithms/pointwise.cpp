@@ -2,10 +2,12 @@
 //
 //   y[out_c][pixel] = sum over in_c of  w[out_c][in_c] * x[in_c][pixel]
 //
-// NCHW: a row of pixels per channel; the tile reads vectors of pixels, or broadcasts them, where they lie.
+// NCHW: a row of pixels per channel; the tile reads vectors of pixels, or broadcasts them, where they lie, or from
+// panels: each element of depth begins another row, often another page, and where many tiles of weights read the same
+// pixels it is cheaper to bring those rows together once.
 // NHWC: a row of channels per pixel; pixels go down the rows of the tile, channels along its vectors.
-// Stride 1, no padding, forward or input gradient (the same with the weights transposed). No copy of the image is
-// made; the nest is gather_nest.h with every block in place. A fully connected layer is this with the batch as pixels.
+// Stride 1, no padding, forward or input gradient (the same with the weights transposed). The nest is gather_nest.h.
+// A fully connected layer is this with the batch as pixels.
 #include "gather_nest.h"
 
 namespace fastconv {
@@ -19,10 +21,10 @@ Support pointwise_supports(const ConvProblem& p, const Machine&) {
 }
 
 double pointwise_cost(const ConvProblem& p, const Machine& machine, int threads) {
-  return gathers_cost(p, machine, threads, false);
+  return gathers_cost(p, machine, threads, PixelRead::either);
 }
 
-void pointwise_prepare(ConvPlan& plan) { prepare_gathers(plan, false); }
+void pointwise_prepare(ConvPlan& plan) { prepare_gathers(plan, PixelRead::either); }
 
 void pointwise_pack(const ConvPlan& plan, const void* w, void* packed, Interrupt& interrupt) {
   pack_gathers(plan, w, packed, interrupt);

@@ -127,9 +127,22 @@ FASTCONV_INLINE void store_transposed(const GemmTile<T>& g, Vector<T> (&acc)[row
   if constexpr (first + count < rows) store_transposed<first + count>(g, acc);
 }
 
+// Asks for the lines of the result while the sum runs, so that the stores find them.
+template <class T, int rows>
+FASTCONV_INLINE void ask_for_result(const GemmTile<T>& g) {
+  if (g.row_offset || g.col_offset) return;
+  if (g.c_col == 1) {
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; ++i) __builtin_prefetch(g.c + i * g.c_row, 1, 3);
+  } else if (g.c_row == 1) {
+    for (int j = 0; j < g.cols; ++j) __builtin_prefetch(g.c + j * g.c_col, 1, 3);
+  }
+}
+
 template <class T, int rows, int vectors, bool unit_rows>
 void gemm_tile(const GemmTile<T>& g) {
   constexpr int lanes = kLanes<T>;
+  ask_for_result<T, rows>(g);
   Vector<T> acc[rows][vectors] = {};
   const int64_t a_row = unit_rows ? 1 : g.a_row, a_k = g.a_k, b_k = g.b_k;
   for (int64_t s = 0; s < g.segments; ++s) {

@@ -2,6 +2,7 @@
 //
 //   pixels:     for c in channels: for t in taps: for run in runs: whole vectors from src to the panel's row
 //               A vector may run over the end of its run: the next run, or the next row, is written after it.
+//               Where a row is a few vectors only, which they are is found out once.
 //   transpose:  blocks of lanes x lanes through registers (simd.h), the rest element by element
 //   pad_rows:   zeros, vectors, zeros; step 2 takes every other lane of two vectors
 // Registers: two vectors for pixels and pad_rows, `lanes` for transpose (16 of 32 with AVX-512, 8 of 16 with AVX2).
@@ -61,9 +62,67 @@ FASTCONV_INLINE void pack_rows(const PixelPanel<T>& p) {
       pack_row<T, exact>(row, p.src + c * p.plane + p.tap_offset[t], p, used);
 }
 
+// One vector of a panel's row, or the first `count` lanes of it.
+struct Move {
+  int64_t from, lane;
+  int count;
+};
+constexpr int kMoves = 4;
+
+// Rows of a usual tile, which are a few vectors each: a straight line of loads and stores. Everything that the loop
+// needs is copied first, since a store could change what lies in memory.
+template <class T, int moves, bool exact>
+void pack_moves(const PixelPanel<T>& p, const Move* move, int64_t used) {
+  int64_t from[moves], lane[moves];
+  int count[moves];
+#pragma GCC unroll 8
+  for (int i = 0; i < moves; ++i) from[i] = move[i].from, lane[i] = move[i].lane, count[i] = move[i].count;
+  const int64_t channels = p.channels, plane = p.plane, taps = p.taps, width = p.width, padded = p.padded;
+  const int64_t* const tap = p.tap_offset;
+  T* row = p.panel;
+  const T* src = p.src;
+  for (int64_t c = 0; c < channels; ++c, src += plane)
+    for (int64_t t = 0; t < taps; ++t, row += width) {
+      const T* const first = src + tap[t];
+#pragma GCC unroll 8
+      for (int i = 0; i < moves; ++i) {
+        if (!exact || count[i] == kLanes<T>)
+          store(row + lane[i], load(first + from[i]));
+        else
+          store_some(row + lane[i], load_some(first + from[i], count[i]), count[i]);
+      }
+      if constexpr (exact)
+        for (int64_t q = used; q < padded; ++q) row[q] = T{0};
+      else
+        for (int64_t q = used; q < padded; q += kLanes<T>) store(row + q, Vector<T>{});
+    }
+}
+
+template <class T, bool exact>
+void pack_few(const PixelPanel<T>& p, const Move* move, int count, int64_t used) {
+  if (count == 1) return pack_moves<T, 1, exact>(p, move, used);
+  if (count == 2) return pack_moves<T, 2, exact>(p, move, used);
+  if (count == 3) return pack_moves<T, 3, exact>(p, move, used);
+  pack_moves<T, 4, exact>(p, move, used);
+}
+
 template <class T>
 void pack_pixels(const PixelPanel<T>& p) {
-  p.exact ? pack_rows<T, true>(p) : pack_rows<T, false>(p);
+  Move moves[kMoves] = {};
+  int count = 0;
+  bool whole = true;
+  for (int64_t r = 0; r < p.run_count && count <= kMoves; ++r)
+    for (int64_t q = 0; q < p.runs[r].count && count <= kMoves; q += kLanes<T>, ++count) {
+      if (count == kMoves) continue;
+      const int64_t left = p.runs[r].count - q;
+      moves[count] = {p.runs[r].from + q, p.runs[r].lane + q, (int)(left < kLanes<T> ? left : kLanes<T>)};
+      whole &= left >= kLanes<T>;
+    }
+  if (count > kMoves) return p.exact ? pack_rows<T, true>(p) : pack_rows<T, false>(p);
+  const PixelRun& last = p.runs[p.run_count - 1];
+  const int64_t used = last.lane + last.count;
+  p.exact && !(whole && used >= p.padded) ? pack_few<T, true>(p, moves, count, used)
+                                          : pack_few<T, false>(p, moves, count, used);
 }
 
 template <class T>
@@ -122,12 +181,19 @@ FASTCONV_INLINE Vector<T> every_other(Vector<T> low, Vector<T> high, Indices<l..
   return __builtin_shufflevector(low, high, (2 * l)...);
 }
 
-// Vectors at step 1 or 2, the last one masked: a stage has other rows behind this one.
+// The same where `high` begins one element early.
+template <class T, int... l>
+FASTCONV_INLINE Vector<T> ends_with(Vector<T> low, Vector<T> high, Indices<l...>) {
+  return __builtin_shufflevector(low, high, (2 * l < kLanes<T> ? 2 * l : 2 * l + 1)...);
+}
+
+// Vectors at step 1 or 2, the last one masked or a little back: a stage has other rows behind this one.
 template <class T>
 FASTCONV_INLINE void copy_row(T* dst, const T* src, int64_t count) {
   constexpr int lanes = kLanes<T>;
   int64_t q = 0;
   for (; q + lanes <= count; q += lanes) store(dst + q, load(src + q));
+  if (q < count && q > 0) return store(dst + count - lanes, load(src + count - lanes));
   if (q < count) store_some(dst + q, load_some(src + q, (int)(count - q)), (int)(count - q));
 }
 
@@ -147,6 +213,10 @@ FASTCONV_INLINE void spread_row(T* dst, const T* src, int64_t count) {
   for (; q + lanes < count; q += lanes)
     store(dst + q, every_other<T>(load(src + 2 * q), load(src + 2 * q + lanes), Lanes{}));
   if (q == count) return;
+  if (q > 0) {  // a little back; the upper half is taken from the odd lanes, which end with the last element
+    const T* const last = src + 2 * count - 1;
+    return store(dst + count - lanes, ends_with<T>(load(last + 1 - 2 * lanes), load(last - lanes), Lanes{}));
+  }
   const int left = 2 * (int)(count - q) - 1;  // elements from the first taken to the last
   const Vector<T> low = left >= lanes ? load(src + 2 * q) : load_some(src + 2 * q, left);
   const Vector<T> high = left > lanes ? load_some(src + 2 * q + lanes, left - lanes) : Vector<T>{};
