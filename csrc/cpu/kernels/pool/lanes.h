@@ -66,6 +66,20 @@ FASTCONV_INLINE V pick(V low, V high, Indices<l...>) {
   constexpr int lanes = sizeof...(l);
   return __builtin_shufflevector(low, high, (first + step * l < 2 * lanes ? first + step * l : l)...);
 }
+// Lanes first, first + 2 .. of two vectors, in an order that 16 bytes of both make by themselves: one instruction where
+// pick() is two. in_order() puts it right, once for all that was joined meanwhile.
+template <int first, class V, int... l>
+FASTCONV_INLINE V pick_second(V low, V high, Indices<l...>) {
+  constexpr int lanes = sizeof...(l), part = 16 * lanes / FASTCONV_VECTOR_BYTES, half = part / 2;
+  return __builtin_shufflevector(low, high,
+                                 (l / part * part + 2 * (l % half) + first + (l % part < half ? 0 : lanes))...);
+}
+template <class V, int... l>
+FASTCONV_INLINE V in_order(V v, Indices<l...>) {
+  constexpr int lanes = sizeof...(l), part = 16 * lanes / FASTCONV_VECTOR_BYTES, half = part / 2;
+  return __builtin_shufflevector(v, v, (l % (lanes / 2) / half * part + l % half + (l < lanes / 2 ? 0 : half))...);
+}
+
 // Where `low` has no lane first + step * l for l, that of `more`: lane numbers count on from `low` through `high`.
 template <int step, class V, int... l>
 FASTCONV_INLINE V complete(V low, V more, Indices<l...>) {
@@ -113,6 +127,7 @@ FASTCONV_INLINE void store_places(Place<T>* p, Ints<T> v) {
 // Asks for what will be read a batch of rows from now (pooling/planes.cpp: 8 KB): a batch is finished from the L1
 // cache, and the memory would stand still meanwhile. The address may lie behind the array.
 constexpr uintptr_t kAhead = 8 << 10;
+constexpr int kLine = 64;  // bytes, as x86-64 and nearly all of aarch64 have them
 template <class T>
 FASTCONV_INLINE void prefetch(const T* x) {
   __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(x) + kAhead));

@@ -105,14 +105,21 @@ __attribute__((noinline)) void place_batch(const PoolPlanes<T>& p, int64_t begin
 template <int stride, int fixed, class T>
 FASTCONV_INLINE Placed<T> place_columns(const T* row, const Place<T>* place, int64_t kernel, int64_t step) {
   constexpr int lanes = kLanes<T>;
-  const auto tap = [&](int64_t at) -> Placed<T> {
-    return {every<stride, T>([&](int i) { return load(row + at + i * lanes); }),
-            every<stride, T>([&](int i) { return load_places<T>(place + at + i * lanes); })};
+  using Lanes = typename MakeIndices<lanes>::type;
+  const auto tap = [&](int64_t t) -> Placed<T> {
+    if constexpr (stride != 2)
+      return {every_column<stride, fixed, T>(row, t, step),
+              every<stride, T>([&](int i) { return load_places<T>(place + t * step + i * lanes); })};
+    const int64_t at = fixed && t % 2 ? t - 1 : t * step;
+    const Ints<T> low = load_places<T>(place + at), high = load_places<T>(place + at + lanes);
+    return {every_column<stride, fixed, T>(row, t, step),
+            fixed && t % 2 ? pick_second<1>(low, high, Lanes{}) : pick_second<0>(low, high, Lanes{})};
   };
   Placed<T> acc = tap(0);
   const int64_t taps = fixed ? fixed : kernel;
 #pragma GCC unroll 3
-  for (int64_t t = 1; t < taps; ++t) take_larger<T>(acc, tap(t * step));
+  for (int64_t t = 1; t < taps; ++t) take_larger<T>(acc, tap(t));
+  if constexpr (stride == 2) acc = {in_order(acc.value, Lanes{}), in_order(acc.place, Lanes{})};
   return acc;
 }
 
@@ -171,15 +178,56 @@ __attribute__((noinline)) bool finish_place_batch(const PoolPlanes<T>& p, const 
   return seen;
 }
 
+// pool_pairs() with indices; sets `seen` where there was a NaN.
 template <class T>
-bool max_planes(const PoolPlanes<T>& p) {
-  if (!p.index) {
-    pool_planes<Max>(p);
+__attribute__((noinline)) int64_t place_pairs(const PoolPlanes<T>& p, bool& seen) {
+  constexpr int lanes = kLanes<T>;
+  using Lanes = typename MakeIndices<lanes>::type;
+  const Columns<T> c(p);
+  const int64_t out_w = p.out_w, step = p.step_h * p.in_w;
+  const T* const plane = p.x;
+  T* const results = p.y;
+  int64_t* const places = p.index;
+  const Ints<T> lane = lane_numbers<T>();
+  Ints<T> nan = {};
+  const int64_t done = for_pairs(p, [&](int64_t r, const T* top) {
+    T* const y = results + r * out_w;
+    int64_t* const index = places + r * out_w;
+    for (int64_t q = c.begin; q < c.end; q += lanes) {
+      const T* const at = top + 2 * q;
+      prefetch(at);
+      prefetch(at + step);
+      const auto down = [&](int64_t from) {
+        Placed<T> acc{load(at + from), lane + static_cast<Place<T>>(at - plane + from)};
+        take_later<T>(acc, {load(at + from + step), lane + static_cast<Place<T>>(at - plane + from + step)});
+        return acc;
+      };
+      const Placed<T> left = down(0), right = down(lanes);
+      Placed<T> acc{pick_second<0>(left.value, right.value, Lanes{}), pick_second<0>(left.place, right.place, Lanes{})};
+      take_larger<T>(
+          acc, {pick_second<1>(left.value, right.value, Lanes{}), pick_second<1>(left.place, right.place, Lanes{})});
+      nan |= acc.value != acc.value;
+      store(y + q, in_order(acc.value, Lanes{}));
+      store_index<T>(index + q, in_order(acc.place, Lanes{}));
+    }
+  });
+  for (int i = 0; i < lanes; ++i) seen |= nan[i] != 0;
+  return done;
+}
+
+template <class T>
+bool max_planes(const PoolPlanes<T>& planes) {
+  if (!planes.index) {
+    pool_planes<Max>(planes);
     return false;
   }
-  return for_batches(p, place_batch<T>, with_columns(p, [](auto stride, auto fixed) {
+  bool nan = false;
+  PoolPlanes<T> p = planes;
+  p.row_begin = place_pairs(p, nan);
+  nan |= for_batches(p, place_batch<T>, with_columns(p, [](auto stride, auto fixed) {
                        return &finish_place_batch<stride.get, fixed.get, T>;
                      }));
+  return nan;
 }
 
 }  // namespace

@@ -5,9 +5,10 @@
 //     for each row of it:  for q in vectors of columns: y[q] = row[q * stride] joined with the window's other columns
 // Joining rows first makes it taps_h + taps_w steps and not their product, and pads each row while it is in registers.
 // A batch, because a vector that overlaps two stores still under way must wait for both to reach the cache.
-// A stride of 2 to 4 takes every stride-th lane of as many vectors.
-// Registers: an accumulator, up to four loaded vectors, the NaN-keeping maximum's three: 8 of 16.
-// Kernels of 2 and 3 rows or columns, nearly all there are, are unrolled; the others loop.
+// A stride of 2 to 4 takes every stride-th lane of as many vectors. Windows of 2x2 a stride of 2 apart that do not
+// reach beyond the input share nothing: they are joined in registers, without the row between. Registers: an
+// accumulator, up to four loaded vectors, the NaN-keeping maximum's three: 8 of 16. Kernels of 2 and 3 rows or columns,
+// nearly all there are, are unrolled; the others loop.
 #pragma once
 
 #include "lanes.h"
@@ -67,17 +68,20 @@ struct Source {
 
 template <class Op, int fixed, class T>
 FASTCONV_INLINE void join_rows(const Source<T>& from, const T* x, const Rows& r, T* row) {
-  constexpr int lanes = kLanes<T>;
-  for (int64_t v = 0; v < from.full; v += lanes) {
+  constexpr int lanes = kLanes<T>, line = kLine / (int)sizeof(T);
+  int64_t v = 0;
+  for (; v + line <= from.full; v += line) {
     from.fetch(x + v, r);
-    store(row + v, join_column<Op, fixed>(x + v, r));
+#pragma GCC unroll 4
+    for (int i = 0; i < line; i += lanes) store(row + v + i, join_column<Op, fixed>(x + v + i, r));
   }
+  for (; v < from.full; v += lanes) store(row + v, join_column<Op, fixed>(x + v, r));
   if (from.full == from.in_w) return;
   const Vector<T> neutral = broadcast(Op::template neutral<T>);
   if (from.whole(x, r))
     store(row + from.full, from.tail ? join_column<Op, fixed>(x + from.full, r) : neutral);
   else
-    for (int64_t v = from.full; v < from.in_w; ++v) row[v] = join_column_one<Op>(x + v, r);
+    for (v = from.full; v < from.in_w; ++v) row[v] = join_column_one<Op>(x + v, r);
 }
 
 // f(x, the rows under it, number of the row of results from begin on) for rows [begin, end).
@@ -113,15 +117,31 @@ __attribute__((noinline)) void join_batch(const PoolPlanes<T>& p, int64_t begin,
   });
 }
 
+// Tap t of as many windows as a vector holds, for a stride of 2 not in order yet. Where the taps lie side by side two
+// of them are the even and the odd lanes of the same vectors.
+template <int stride, int fixed, class T>
+FASTCONV_INLINE Vector<T> every_column(const T* row, int64_t t, int64_t step) {
+  constexpr int lanes = kLanes<T>;
+  using Lanes = typename MakeIndices<lanes>::type;
+  if constexpr (stride != 2) {
+    return every<stride, T>([&](int i) { return load(row + t * step + i * lanes); });
+  } else if (fixed && t % 2) {
+    return pick_second<1>(load(row + t - 1), load(row + t - 1 + lanes), Lanes{});
+  } else {
+    return pick_second<0>(load(row + t * step), load(row + t * step + lanes), Lanes{});
+  }
+}
+
 // One vector of results from the reduced row; kernel and step are constants where fixed is not 0.
 template <class Op, int stride, int fixed, class T>
 FASTCONV_INLINE Vector<T> join_columns(const T* row, int64_t kernel, int64_t step) {
   constexpr int lanes = kLanes<T>;
   const int64_t taps = fixed ? fixed : kernel;
-  const auto tap = [&](int64_t at) { return every<stride, T>([&](int i) { return load(row + at + i * lanes); }); };
+  const auto tap = [&](int64_t t) { return every_column<stride, fixed, T>(row, t, step); };
   Vector<T> acc = tap(0);
 #pragma GCC unroll 3
-  for (int64_t t = 1; t < taps; ++t) acc = Op::template join<T>(acc, tap(t * step));
+  for (int64_t t = 1; t < taps; ++t) acc = Op::template join<T>(acc, tap(t));
+  if constexpr (stride == 2) return in_order(acc, typename MakeIndices<lanes>::type{});
   return acc;
 }
 
@@ -239,8 +259,58 @@ FASTCONV_INLINE bool for_batches(const PoolPlanes<T>& p, const Join& join, const
   return any;
 }
 
+// f(row, the upper of its two rows of x) for the rows from row_begin on whose windows are 2x2, a stride of 2 apart and
+// all inside, as far as whole vectors may be read and written; returns the first row that was not done.
+template <class T, class F>
+FASTCONV_INLINE int64_t for_pairs(const PoolPlanes<T>& p, const F& f) {
+  const bool pairs = p.stride == 2 && p.kernel == 2 && p.step_w == 1 && p.pad == 0 && 2 * p.out_w <= p.in_w;
+  if (!pairs || p.out_h < p.row_end || p.d[0].taps != 1) return p.row_begin;
+  const int64_t in_w = p.in_w, out_w = p.out_w, row_end = p.row_end;
+  const int64_t reach = (p.col_end - p.col_begin + kLanes<T> - 1) / kLanes<T> * kLanes<T> + p.col_begin;
+  const T* const x = p.x + p.d[0].first * p.in_h * in_w;
+  const int64_t x_room = p.x_end - x - p.step_h * in_w - 2 * reach, y_room = p.y_end - p.y - reach;
+  const Window* const h = p.h;
+  int64_t r = p.row_begin;
+  for (; r < row_end; ++r) {
+    const int64_t top = h[r].first * in_w;
+    if (h[r].taps != 2 || top > x_room || r * out_w > y_room) break;
+    f(r, x + top);
+  }
+  return r;
+}
+
 template <class Op, class T>
-void pool_planes(const PoolPlanes<T>& p) {
+__attribute__((noinline)) int64_t pool_pairs(const PoolPlanes<T>& p) {
+  constexpr bool average = Op::template neutral<T> == T{0};
+  constexpr int lanes = kLanes<T>;
+  using Lanes = typename MakeIndices<lanes>::type;
+  const Columns<T> c(p);
+  const int64_t out_w = p.out_w, step = p.step_h * p.in_w, divisor = p.divisor;
+  const bool count_pad = p.count_pad;
+  const Window *const d = p.d, *const h = p.h;
+  T* const results = p.y;
+  return for_pairs(p, [&](int64_t r, const T* top) {
+    T share{1};
+    if constexpr (average) share = static_cast<T>(divisor ? divisor : count_pad ? d->extent * h[r].extent : 2);
+    T* const y = results + r * out_w;
+    for (int64_t q = c.begin; q < c.end; q += lanes) {
+      const T* const at = top + 2 * q;
+      prefetch(at);
+      prefetch(at + step);
+      const Vector<T> left = Op::template join<T>(load(at), load(at + step));
+      const Vector<T> right = Op::template join<T>(load(at + lanes), load(at + step + lanes));
+      const Vector<T> even = pick_second<0>(left, right, Lanes{}), odd = pick_second<1>(left, right, Lanes{});
+      Vector<T> v = in_order(Op::template join<T>(even, odd), Lanes{});
+      if constexpr (average) v /= broadcast(share) * load(c.extents + q);
+      store(y + q, v);
+    }
+  });
+}
+
+template <class Op, class T>
+void pool_planes(const PoolPlanes<T>& planes) {
+  PoolPlanes<T> p = planes;
+  p.row_begin = pool_pairs<Op>(p);
   for_batches(p, join_batch<Op, T>,
               with_columns(p, [](auto stride, auto fixed) { return &finish_batch<Op, stride.get, fixed.get, T>; }));
 }
