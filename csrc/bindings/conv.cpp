@@ -1,31 +1,56 @@
 // Convolutions: Python arguments -> ConvSpec -> plan -> run.
 #include "bindings.h"
+#include "recent.h"
 #include "run.h"
 
 namespace fastconv::bindings {
 namespace {
 
-// conv1d, conv2d, conv3d and their transposes: two arrays and a bias in, one array out.
-py::array conv(const std::string& op, const py::object& input, const py::object& weight, const py::object& bias,
-               const py::object& residual, const py::tuple& window_tuple, const py::object& output_padding,
-               const py::object& out) {
+struct ConvArguments {
+  const Argument &x, &w;
+  const std::optional<Argument>&b, &r;
+};
+
+std::shared_ptr<const ConvPlan> plan_of(const char* op, const ConvArguments& a, const py::tuple& window_tuple,
+                                        const py::object& output_padding) {
   const Window window = window_from(window_tuple);
   const bool transposed = !output_padding.is_none();
-  Argument x(input, "x"), w(weight, "weight");
-  std::optional<Argument> b = optional_argument(bias, "bias"), r = optional_argument(residual, "residual");
-  w.expect_dtype(x.dtype(), "x");
-  if (b) b->expect_dtype(x.dtype(), "x");
-  if (r) r->expect_dtype(x.dtype(), "x");
-  ConvSpec spec = spec_from(window, op.c_str(), transposed ? Direction::input_gradient : Direction::forward, x.dtype());
+  a.w.expect_dtype(a.x.dtype(), "x");
+  if (a.b) a.b->expect_dtype(a.x.dtype(), "x");
+  if (a.r) a.r->expect_dtype(a.x.dtype(), "x");
+  ConvSpec spec = spec_from(window, op, transposed ? Direction::input_gradient : Direction::forward, a.x.dtype());
   spec.transposed = transposed;
-  spec.w_shape = w.shape();
+  spec.w_shape = a.w.shape();
   spec.y_name = "x";
   if (transposed) spec.output_padding = output_padding.cast<Shape>();
-  (transposed ? spec.y_shape : spec.x_shape) = x.shape();
-  if (b) spec.bias_shape = b->shape();
-  if (r) spec.residual_shape = r->shape();
-  const ConvProblem problem = ConvProblem::make(spec);
-  const auto plan = plan_for(problem, window.algorithm);
+  (transposed ? spec.y_shape : spec.x_shape) = a.x.shape();
+  if (a.b) spec.bias_shape = a.b->shape();
+  if (a.r) spec.residual_shape = a.r->shape();
+  return plan_for(ConvProblem::make(spec), window.algorithm);
+}
+
+// The same for a plain call, which may have come before. Dtypes differ: the slow way says so.
+std::shared_ptr<const ConvPlan> repeated_plan_of(const char* op, const ConvArguments& a, const py::tuple& window) {
+  CallKey key(window, a.x, a.w, a.b);
+  RecentPlan& recent = recent_plan(key);
+  const bool alike = a.w.dtype() == a.x.dtype() && (!a.b || a.b->dtype() == a.x.dtype());
+  if (alike && recent.plan && recent.key == key) return recent.plan;
+  auto plan = plan_of(op, a, window, py::none());
+  recent = {std::move(key), plan};
+  return plan;
+}
+
+// conv1d, conv2d, conv3d and their transposes: two arrays and a bias in, one array out.
+py::array conv(const std::string& op, const py::object& input, const py::object& weight, const py::object& bias,
+               const py::object& residual, const py::tuple& window, const py::object& output_padding,
+               const py::object& out) {
+  Argument x(input, "x"), w(weight, "weight");
+  std::optional<Argument> b = optional_argument(bias, "bias"), r = optional_argument(residual, "residual");
+  const bool transposed = !output_padding.is_none();
+  const ConvArguments arguments{x, w, b, r};
+  const auto plan = transposed || r ? plan_of(op.c_str(), arguments, window, output_padding)
+                                    : repeated_plan_of(op.c_str(), arguments, window);
+  const ConvProblem& problem = plan->problem;
 
   const TensorView x_view = x.view(), w_view = w.view(), b_view = b ? b->view() : TensorView{},
                    r_view = r ? r->view() : TensorView{};

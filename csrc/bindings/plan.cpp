@@ -21,7 +21,7 @@ class PreparedConv {
     spec.w_shape = w.shape();
     if (b) spec.bias_shape = b->shape();
     const ConvProblem problem = ConvProblem::make(spec);
-    plan_ = plan_for(problem, window.algorithm);
+    plan_ = plan_for(problem, window.algorithm, true);
 
     const TensorView w_view = w.view();
     if (b) bias_ = copy_of(b->view());
@@ -118,7 +118,8 @@ ConvProblem problem_to_explain(ConvSpec spec, Direction direction) {
 }
 
 py::dict explain_conv(const std::string& op, const py::object& input, const py::object& weight, const py::object& bias,
-                      const std::string& dtype_name, const std::string& direction, const py::tuple& window_tuple) {
+                      const std::string& dtype_name, const std::string& direction, const py::tuple& window_tuple,
+                      bool prepared) {
   const Window window = window_from(window_tuple);
   const ArrayOrShape x(input, "x"), w(weight, "weight");
   const DType fallback = dtype_name.empty() ? w.dtype.value_or(DType::float32) : named_dtype(dtype_name);
@@ -137,7 +138,7 @@ py::dict explain_conv(const std::string& op, const py::object& input, const py::
 
   py::list rows;
   const int threads = get_num_threads();
-  for (const Candidate& c : explain(problem, this_machine(), threads, window.algorithm))
+  for (const Candidate& c : explain(problem, this_machine(), threads, window.algorithm, prepared))
     rows.append(py::make_tuple(c.name, c.chosen, c.reason, c.cycles, c.workspace_bytes));
   const auto elements = [](const Shape& shape) {
     double count = 1;
@@ -161,7 +162,7 @@ py::dict explain_conv(const std::string& op, const py::object& input, const py::
 
 void register_plan(py::module_& m) {
   m.def("explain_conv", &explain_conv, py::arg("op"), py::arg("x"), py::arg("weight"), py::arg("bias"),
-        py::arg("dtype"), py::arg("direction"), py::arg("window"));
+        py::arg("dtype"), py::arg("direction"), py::arg("window"), py::arg("prepared"));
   py::class_<PreparedConv>(m, "PreparedConv")
       .def(py::init<const std::string&, const Shape&, const py::object&, const py::object&, const py::tuple&>(),
            py::arg("op"), py::arg("x_shape"), py::arg("weight"), py::arg("bias"), py::arg("window"))

@@ -19,8 +19,9 @@ inline void run(const ConvPlan& plan, const ConvOperands& operands) {
   without_gil([&] { return run_plan(plan, operands, poll_signals); });
 }
 
-inline std::shared_ptr<const ConvPlan> plan_for(const ConvProblem& problem, const std::string& algorithm) {
-  return cached_plan(problem, this_machine(), get_num_threads(), algorithm);
+inline std::shared_ptr<const ConvPlan> plan_for(const ConvProblem& problem, const std::string& algorithm,
+                                                bool prepared = false) {
+  return cached_plan(problem, this_machine(), get_num_threads(), algorithm, prepared);
 }
 
 }  // namespace fastconv::bindings

@@ -7,6 +7,7 @@
 
 #include "../core/error.h"
 #include "../core/problem.h"
+#include "numbers.h"
 
 namespace fastconv::bindings {
 
@@ -16,16 +17,21 @@ namespace py = pybind11;
 struct Window {
   int spatial;
   Shape stride;
-  py::object padding;  // 'same', 'valid' or a tuple of (lo, hi)
+  py::object padding;  // 'same', 'valid', an int or a tuple of (lo, hi)
   Shape dilation;
   int64_t groups;
   std::string layout, activation, algorithm;
 };
 
 inline Window window_from(const py::tuple& t) {
-  return {t[0].cast<int>(),         t[1].cast<Shape>(),      t[2],
-          t[3].cast<Shape>(),       t[4].cast<int64_t>(),    t[5].cast<std::string>(),
-          t[6].cast<std::string>(), t[7].cast<std::string>()};
+  return {t[0].cast<int>(),
+          numbers(t[1], "stride"),
+          t[2],
+          numbers(t[3], "dilation"),
+          number(py::object(t[4]).ptr(), "groups"),
+          t[5].cast<std::string>(),
+          t[6].cast<std::string>(),
+          t[7].cast<std::string>()};
 }
 
 inline ConvSpec spec_from(const Window& window, const char* op, Direction direction, DType dtype) {
@@ -44,6 +50,9 @@ inline ConvSpec spec_from(const Window& window, const char* op, Direction direct
     if (mode != "same" && mode != "valid")
       throw InvalidArgument(cat("padding=", quoted(mode), ": expected numbers, 'same' or 'valid'"));
     spec.pad_mode = mode == "same" ? PadMode::same : PadMode::valid;
+  } else if (PyLong_Check(window.padding.ptr())) {
+    const int64_t pad = number(window.padding.ptr(), "padding");
+    spec.padding = {{pad, pad}};
   } else {
     spec.padding = window.padding.cast<std::vector<std::array<int64_t, 2>>>();
   }

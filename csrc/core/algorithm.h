@@ -37,6 +37,8 @@ struct Algorithm {
   void (*run)(const Plan&, const ConvOperands&, std::byte* workspace, Context&);
   // Where not exact: the largest error of an element, as a share of the largest sum of |x| |w| of the result.
   double error = 0;
+  // Estimated cycles to pack, of a row that does more than copy: counts in a call that packs for itself. Else null.
+  double (*pack_cost)(const ConvProblem&, const Machine&) = nullptr;
 };
 
 }  // namespace fastconv

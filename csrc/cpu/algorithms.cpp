@@ -3,14 +3,14 @@
 
 namespace fastconv {
 
-#define FASTCONV_ROW(name, error) \
-  {#name, (error) == 0, name##_supports, name##_cost, name##_prepare, name##_pack, name##_run, error}
+#define FASTCONV_ROW(name, error, pack_cost) \
+  {#name, (error) == 0, name##_supports, name##_cost, name##_prepare, name##_pack, name##_run, error, pack_cost}
 
 std::span<const CpuAlgorithm> algorithms() {
   static constexpr CpuAlgorithm table[] = {
-      FASTCONV_ROW(pointwise, 0), FASTCONV_ROW(depthwise, 0),
-      FASTCONV_ROW(direct, 0),    FASTCONV_ROW(winograd, kWinogradError),
-      FASTCONV_ROW(im2col, 0),    FASTCONV_ROW(reference, 0),
+      FASTCONV_ROW(pointwise, 0, nullptr), FASTCONV_ROW(depthwise, 0, nullptr),
+      FASTCONV_ROW(direct, 0, nullptr),    FASTCONV_ROW(winograd, kWinogradError, winograd_pack_cost),
+      FASTCONV_ROW(im2col, 0, nullptr),    FASTCONV_ROW(reference, 0, nullptr),
   };
   return table;
 }

@@ -18,9 +18,10 @@ Support support_of(const CpuAlgorithm& row, const ConvProblem& problem, const Ma
 
 // What the choice goes by. Algorithms add in different orders: for results that are bitwise the same for any number
 // of threads, and with "exact" for any batch, the choice must not depend on either. One thread's cycles it is.
-double cost_of(const CpuAlgorithm& row, ConvProblem problem, const Machine& machine, const std::string& forced) {
+double cost_of(const CpuAlgorithm& row, ConvProblem problem, const Machine& machine, const std::string& forced,
+               bool prepared) {
   if (forced == "exact") problem.batch = std::min<int64_t>(problem.batch, 1);
-  return row.cost(problem, machine, 1);
+  return row.cost(problem, machine, 1) + (row.pack_cost && !prepared ? row.pack_cost(problem, machine) : 0);
 }
 
 // A parallel region costs about 3 us on a waiting pool, 12000 cycles; two threads gain from four times that on.
@@ -37,7 +38,8 @@ ConvPlan prepared(const CpuAlgorithm& row, const ConvProblem& problem, const Mac
   ConvPlan plan;
   plan.problem = problem;
   plan.machine = machine;
-  plan.threads = cost_of(row, problem, machine, "auto") < serial_cycles.load(std::memory_order_relaxed) ? 1 : threads;
+  plan.threads =
+      cost_of(row, problem, machine, "auto", true) < serial_cycles.load(std::memory_order_relaxed) ? 1 : threads;
   plan.algorithm = &row;
   plan.gathers = make_gathers(problem);
   row.prepare(plan);
@@ -53,7 +55,8 @@ Support fits(const ConvPlan& plan) {
 
 }  // namespace
 
-ConvPlan make_plan(const ConvProblem& problem, const Machine& machine, int threads, const std::string& forced) {
+ConvPlan make_plan(const ConvProblem& problem, const Machine& machine, int threads, const std::string& forced,
+                   bool prepared_weights) {
   const ConvProblem computed = computed_as(problem, machine);
   const bool by_cost = forced == "auto" || forced == "exact";
   bool known = by_cost;
@@ -64,7 +67,7 @@ ConvPlan make_plan(const ConvProblem& problem, const Machine& machine, int threa
     known = true;
     const Support support = support_of(row, computed, machine, forced == "exact");
     if (support.ok())
-      rows.emplace_back(cost_of(row, computed, machine, forced), &row);
+      rows.emplace_back(cost_of(row, computed, machine, forced, prepared_weights), &row);
     else
       reasons += cat("; ", row.name, ": ", support.reason);
   }
@@ -79,18 +82,19 @@ ConvPlan make_plan(const ConvProblem& problem, const Machine& machine, int threa
   throw Unsupported(cat("algorithm='", forced, "' cannot do ", problem.to_string(), reasons));
 }
 
+double held_serial_cycles() { return serial_cycles.load(std::memory_order_relaxed); }
 void hold_serial_cycles(double cycles) { serial_cycles.store(cycles < 0 ? kSerialCycles : cycles); }
 
 std::vector<Candidate> explain(const ConvProblem& problem, const Machine& machine, int threads,
-                               const std::string& forced) {
-  const CpuAlgorithm* chosen = make_plan(problem, machine, threads, forced).algorithm;
+                               const std::string& forced, bool prepared_weights) {
+  const CpuAlgorithm* chosen = make_plan(problem, machine, threads, forced, prepared_weights).algorithm;
   const ConvProblem computed = computed_as(problem, machine);
   std::vector<Candidate> candidates;
   for (const CpuAlgorithm& row : algorithms()) {
     Candidate candidate{row.name, support_of(row, computed, machine, forced == "exact").reason};
     if (candidate.reason.empty()) {
       const double times = computed.batch == 0 ? 1 : static_cast<double>(problem.batch / computed.batch);
-      candidate.cycles = cost_of(row, computed, machine, forced) * times;
+      candidate.cycles = cost_of(row, computed, machine, forced, prepared_weights) * times;
       const ConvPlan plan = prepared(row, computed, machine, threads);
       candidate.workspace_bytes = plan.workspace_bytes;
       candidate.reason = fits(plan).reason;
@@ -113,6 +117,7 @@ struct PlanCache {
     int threads;
     double serial;
     std::string forced;
+    bool prepared;
     size_t hash;
     std::shared_ptr<const ConvPlan> plan;
   };
@@ -128,7 +133,7 @@ PlanCache& plan_cache() {
 }  // namespace
 
 std::shared_ptr<const ConvPlan> cached_plan(const ConvProblem& problem, const Machine& machine, int threads,
-                                            const std::string& forced) {
+                                            const std::string& forced, bool prepared_weights) {
   PlanCache& cache = plan_cache();
   const size_t hash = problem.hash();
   const double serial = serial_cycles.load(std::memory_order_relaxed);
@@ -136,14 +141,14 @@ std::shared_ptr<const ConvPlan> cached_plan(const ConvProblem& problem, const Ma
     const std::lock_guard lock(cache.mutex);
     for (auto entry = cache.entries.begin(); entry != cache.entries.end(); ++entry)
       if (entry->hash == hash && entry->threads == threads && entry->isa == machine.isa && entry->serial == serial &&
-          entry->forced == forced && entry->problem == problem) {
+          entry->prepared == prepared_weights && entry->forced == forced && entry->problem == problem) {
         cache.entries.splice(cache.entries.begin(), cache.entries, entry);
         return entry->plan;
       }
   }
-  auto plan = std::make_shared<const ConvPlan>(make_plan(problem, machine, threads, forced));
+  auto plan = std::make_shared<const ConvPlan>(make_plan(problem, machine, threads, forced, prepared_weights));
   const std::lock_guard lock(cache.mutex);
-  cache.entries.push_front({problem, machine.isa, threads, serial, forced, hash, plan});
+  cache.entries.push_front({problem, machine.isa, threads, serial, forced, prepared_weights, hash, plan});
   if (cache.entries.size() > kCachedPlans) cache.entries.pop_back();
   return plan;
 }
@@ -162,8 +167,7 @@ bool run_plan(const ConvPlan& plan, ConvOperands operands, Interrupt::Poll poll)
     return !interrupt.stopped();
   }
   Buffer packed;
-  // Larger weights are packed tile by tile where they are used.
-  if (plan.packed_bytes && !operands.packed && plan.packed_bytes <= kPackedScratchBytes) {
+  if (plan.packed_bytes && !operands.packed && plan.packed_bytes <= kPackedScratchBytes && !plan.packs_in_run) {
     packed = Buffer(plan.packed_bytes);
     plan.algorithm->pack(plan, operands.w, packed.data(), interrupt);
     operands.packed = packed.data();

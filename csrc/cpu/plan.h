@@ -25,6 +25,7 @@ struct ConvPlan {
   std::vector<Gather> gathers;  // of the forward and input_gradient directions
   Blocking blocking;
   size_t packed_bytes = 0;
+  bool packs_in_run = false;  // without prepared weights: panel by panel where they are read, not all beforehand
   size_t workspace_bytes = 0;
   std::shared_ptr<const ConvPlan> single;  // of 16-bit elements: the plan in float32 that does the work (half.h)
 };
@@ -33,16 +34,19 @@ struct ConvPlan {
 std::span<const CpuAlgorithm> algorithms();
 
 // Pure: the same arguments give the same plan. `forced` is "auto", "exact" or a name out of algorithms();
-// throws InvalidArgument for an unknown name and Unsupported, with each reason, where nothing fits.
-ConvPlan make_plan(const ConvProblem& problem, const Machine& machine, int threads, const std::string& forced);
+// `prepared`: the weights are packed once for many calls, so that "auto" leaves that cost out.
+// Throws InvalidArgument for an unknown name and Unsupported, with each reason, where nothing fits.
+ConvPlan make_plan(const ConvProblem& problem, const Machine& machine, int threads, const std::string& forced,
+                   bool prepared = false);
 
 // Plans estimated below this many cycles run on one thread; negative: back to the default. For tests, which set 0 so
 // that small problems meet several threads.
 void hold_serial_cycles(double cycles);
+double held_serial_cycles();
 
 // make_plan, kept for the next call: at most kCachedPlans, the least recently used goes first.
 std::shared_ptr<const ConvPlan> cached_plan(const ConvProblem& problem, const Machine& machine, int threads,
-                                            const std::string& forced);
+                                            const std::string& forced, bool prepared = false);
 
 struct Candidate {
   const char* name;
@@ -54,7 +58,7 @@ struct Candidate {
 
 // Every row of the table with its cost or its reason.
 std::vector<Candidate> explain(const ConvProblem& problem, const Machine& machine, int threads,
-                               const std::string& forced);
+                               const std::string& forced, bool prepared = false);
 
 // Packs the weights of a plan into packed_bytes of memory.
 void pack_weights(const ConvPlan& plan, const void* w, void* packed, Interrupt& interrupt);

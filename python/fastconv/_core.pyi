@@ -60,6 +60,7 @@ def explain_conv(
     dtype: str,
     direction: str,
     window: tuple[Any, ...],
+    prepared: bool,
 ) -> _Explained: ...
 
 # `window` is what fastconv.pool.window, fastconv.pool.adaptive_window or fastconv.unpool.window returns. With

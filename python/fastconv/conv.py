@@ -24,12 +24,13 @@ def window(
     precision: Any = "fp32",
 ) -> tuple[Any, ...]:
     """Collect the arguments that every convolution shares, in the order in which ``_core`` reads them."""
+    # What is an int already goes as it is: for a small image the conversions would take longer than the convolution.
     return (
         spatial,
-        arg.integers("stride", stride),
-        arg.padding(padding),
-        arg.integers("dilation", dilation),
-        arg.integer("groups", groups),
+        stride if type(stride) is int else arg.integers("stride", stride),
+        padding if type(padding) is int else arg.padding(padding),
+        dilation if type(dilation) is int else arg.integers("dilation", dilation),
+        groups if type(groups) is int else arg.integer("groups", groups),
         arg.text("layout", layout),
         "none" if activation is None else arg.text("activation", activation),
         arg.text("algorithm", algorithm),

@@ -116,6 +116,7 @@ def explain(
     algorithm: str = "auto",
     dtype: Any = None,
     direction: str = "forward",
+    prepared: bool = False,
 ) -> Explanation:
     """Tell which algorithm a convolution would use, what each one would cost, and why it refuses if it does.
 
@@ -133,6 +134,8 @@ def explain(
     direction : {"forward", "input_gradient", "weight_gradient"}, default "forward"
         The convolution, or one of its gradients for the same shapes (`bias` and `activation` are None then). A
         transposed convolution runs as the input gradient of the convolution whose output shape is its input.
+    prepared : bool, default False
+        Ask for a plan (:func:`plan_conv2d`), whose filters are packed beforehand: a call pays for that each time.
 
     Returns
     -------
@@ -161,6 +164,7 @@ def explain(
         "" if dtype is None else np.dtype(dtype).name,
         arg.text("direction", direction),
         window(spatial, stride, padding, dilation, groups, layout, activation, algorithm),
+        arg.flag("prepared", prepared),
     )
     return Explanation(
         problem=found["problem"],

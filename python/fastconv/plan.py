@@ -138,7 +138,8 @@ def plan_conv2d(
     Returns
     -------
     ConvPlan
-        ``plan(x)`` gives bit for bit what ``conv2d(x, weight, ...)`` gives.
+        ``plan(x)`` gives bit for bit what ``conv2d(x, weight, ..., algorithm=plan.algorithm)`` gives. With "auto" the
+        call may choose otherwise, since it packs the filters each time: Winograd's algorithm pays later there.
 
     Raises
     ------

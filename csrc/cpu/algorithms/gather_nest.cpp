@@ -343,6 +343,8 @@ void prepare_gathers(ConvPlan& plan, PixelRead read) {
     plan.blocking.gathers.push_back(std::move(b));
   }
   const size_t element = size_of(p.dtype);
+  const auto read_once = [&p](const GatherBlocking& b) { return p.batch * b.blocks() == 1; };
+  plan.packs_in_run = std::ranges::all_of(plan.blocking.gathers, read_once);
   plan.packed_bytes = static_cast<size_t>(lay_out_weights(plan)) * element;
   plan.blocking.thread_bytes =
       p.dtype == DType::float32 ? gather_thread_bytes<float>(plan) : gather_thread_bytes<double>(plan);

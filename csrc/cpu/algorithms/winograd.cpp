@@ -86,8 +86,11 @@ double line_out(const WinogradForm& f) { return f.alpha == 1 ? 0 : (f.alpha / 2 
 
 // Fitted to 33 layers on one thread of a Zen 5 with AVX-512, 1 to 512 channels, 7x7 to 224x224, all forms: by how much
 // tiles are slower than their multiply-adds, cycles per call of one, by how much the transforms are slower than their
-// operations, and cycles per byte of weights out of L3 (hidden behind the products) and out of memory (hardly so).
-constexpr double kProducts = 1.1, kCall = 30, kTransform = 1.3, kFromL3 = 0.04, kFromMemory = 0.08;
+// operations, and cycles per byte of weights out of L3 (hidden behind the products). Out of memory, hardly hidden, it
+// was 0.08 there and is 0.25 on a Zen 3 whose core reads 11 GB/s: the dearer counts, a wrong guess costs more there.
+constexpr double kProducts = 1.1, kCall = 30, kTransform = 1.3, kFromL3 = 0.04, kFromMemory = 0.25;
+// Cycles per vector of transformed filters, in a call that does not find them prepared: six layers, Zen 3, AVX2.
+constexpr double kTransformFilter = 6;
 // Vectors moved per vector of pixels that is staged, and stored.
 constexpr double kStagePixel = 3, kStorePixel = 4;
 
@@ -162,6 +165,14 @@ double winograd_cost(const ConvProblem& p, const Machine& machine, int threads) 
   return block_cycles(g, machine, block_tiles(p, g, machine, 1, h, w)) * static_cast<double>(p.groups) / threads;
 }
 
+double winograd_pack_cost(const ConvProblem& p, const Machine& machine) {
+  if (p.direction == Direction::weight_gradient) return 0;
+  const Gather g = make_gathers(p)[0];
+  const auto [h, w] = choose_forms(p, g, machine);
+  const int64_t elements = block_tiles(p, g, machine, 1, h, w).packed_group * p.groups;
+  return static_cast<double>(elements / machine.lanes(sizeof(float))) * kTransformFilter;
+}
+
 void winograd_prepare(ConvPlan& plan) {
   if (plan.problem.direction == Direction::weight_gradient) return prepare_winograd_weights(plan);
   const ConvProblem& p = plan.problem;
@@ -172,6 +183,7 @@ void winograd_prepare(ConvPlan& plan) {
   plan.blocking.items = p.groups * b.rows.parts * b.cols.parts * b.c_splits;
   if (p.batch == 0) plan.blocking.items = 0;
   plan.packed_bytes = static_cast<size_t>(p.groups * b.packed_group) * sizeof(float);
+  plan.packs_in_run = plan.packed_bytes > kPackedScratchBytes || b.rows.parts * b.cols.parts == 1;
   plan.blocking.thread_bytes = winograd_thread_bytes(plan);
   plan.workspace_bytes = align_up(static_cast<size_t>(p.bias_length() + 2 * kPackSlack) * sizeof(float)) +
                          static_cast<size_t>(plan.threads) * plan.blocking.thread_bytes;

@@ -40,9 +40,13 @@ inline int64_t winograd_pitch(int64_t elements) {
 
 WinogradPanel winograd_panel(const ConvPlan& plan, int64_t group, int64_t panel);
 
-// Transforms the weights of a panel, source channels [begin, end), to u.
-void transform_panel(const ConvPlan& plan, int64_t group, const WinogradPanel& panel, int64_t begin, int64_t end,
-                     const float* w, float* u);
+struct ChannelRange {
+  int64_t begin, end;
+};
+
+// Transforms the weights of a panel, the source channels of a range, to u[position][channel of the range][lane].
+void transform_panel(const ConvPlan& plan, int64_t group, const WinogradPanel& panel, const ChannelRange& range,
+                     const float* w, float* u, int64_t position_step);
 
 size_t winograd_thread_bytes(const ConvPlan& plan);
 

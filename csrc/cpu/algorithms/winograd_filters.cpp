@@ -10,30 +10,6 @@
 namespace fastconv {
 namespace {
 
-// G of an axis, [alpha][taps].
-struct FilterMatrix {
-  double at[kMaxAlpha * kMaxWinogradTaps] = {};
-
-  FilterMatrix(int alpha, int taps) {
-    if (alpha == 1) {
-      at[0] = 1;
-      return;
-    }
-    double points[kMaxAlpha] = {0};
-    for (int i = 0; i < alpha / 2 - 1; ++i) {
-      points[1 + 2 * i] = kWinogradPoints[alpha / 2 - 2][i];
-      points[2 + 2 * i] = -points[1 + 2 * i];
-    }
-    for (int j = 0; j + 1 < alpha; ++j) {
-      double value = 1;
-      for (int l = 0; l + 1 < alpha; ++l)
-        if (l != j) value /= points[j] - points[l];
-      for (int k = 0; k < taps; ++k, value *= points[j]) at[j * taps + k] = value;
-    }
-    at[alpha * taps - 1] = 1;
-  }
-};
-
 // Weights of the channels transformed at a time, on the stack.
 constexpr int64_t kStackWeights = 4096;
 
@@ -52,21 +28,18 @@ WinogradPanel winograd_panel(const ConvPlan& plan, int64_t group, int64_t panel)
   return result;
 }
 
-void transform_panel(const ConvPlan& plan, int64_t group, const WinogradPanel& panel, int64_t begin, int64_t end,
-                     const float* w, float* u) {
+void transform_panel(const ConvPlan& plan, int64_t group, const WinogradPanel& panel, const ChannelRange& range,
+                     const float* w, float* u, int64_t position_step) {
   const WinogradBlocking& b = plan.blocking.winograd;
   const Gather& g = plan.gathers[0];
-  const int alpha_h = kWinogradForms[b.form_h].alpha, alpha_w = kWinogradForms[b.form_w].alpha;
-  const int ker_h = static_cast<int>(g.h().taps), ker_w = static_cast<int>(g.w().taps);
-  const FilterMatrix g_h(alpha_h, ker_h), g_w(alpha_w, ker_w);
-  const WinogradKernels& kernels = kernels_for(plan.machine.isa).winograd;
+  const auto transform = kernels_for(plan.machine.isa).winograd.filter[b.form_h][b.form_w];
+  const bool flip = g.h().offset_step < 0 || g.w().offset_step < 0;
   alignas(kAlignment) float taps[kStackWeights];
   const int64_t at_once = kStackWeights / (panel.width * g.taps());
-  for (int64_t c = begin; c < end; c += at_once) {
-    const int64_t channels = std::min(at_once, end - c);
+  for (int64_t c = range.begin; c < range.end; c += at_once) {
+    const int64_t channels = std::min(at_once, range.end - c);
     pack_weight_tile(plan, 0, {panel.first, panel.count, panel.width, group, c, channels, 0}, w, taps);
-    kernels.filter({taps, channels, panel.width, g_h.at, g_w.at, alpha_h, ker_h, alpha_w, ker_w,
-                    g.h().offset_step < 0 || g.w().offset_step < 0, u + c * panel.width, panel.position});
+    transform({taps, channels, panel.width, flip, u + (c - range.begin) * panel.width, position_step});
   }
 }
 
@@ -77,8 +50,9 @@ void winograd_pack(const ConvPlan& plan, const void* w, void* packed, Interrupt&
   parallel_for(plan.problem.groups * panels * parts.parts, plan.threads, interrupt, [&](int64_t item, int) {
     const int64_t group = item / parts.parts / panels, part = item % parts.parts;
     const WinogradPanel panel = winograd_panel(plan, group, item / parts.parts % panels);
-    transform_panel(plan, group, panel, parts.begin(part), parts.begin(part + 1), static_cast<const float*>(w),
-                    static_cast<float*>(packed) + panel.packed_offset);
+    const ChannelRange range{parts.begin(part), parts.begin(part + 1)};
+    transform_panel(plan, group, panel, range, static_cast<const float*>(w),
+                    static_cast<float*>(packed) + panel.packed_offset + range.begin * panel.width, panel.position);
   });
 }
 

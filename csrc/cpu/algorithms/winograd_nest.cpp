@@ -13,7 +13,6 @@ struct Scratch {
 
   Scratch(Carver& carver, const ConvPlan& plan) {
     const WinogradBlocking& b = plan.blocking.winograd;
-    const Gather& g = plan.gathers[0];
     const WinogradForm &h = kWinogradForms[b.form_h], &w = kWinogradForms[b.form_w];
     const int64_t lanes = plan.machine.lanes(sizeof(float));
     const int64_t cols = ceil_div(b.cols.count, b.cols.parts);
@@ -24,9 +23,9 @@ struct Scratch {
     // One row of tiles; a tile that hangs over the edge writes over the rows below it.
     results = carver.take<float>((h.results * cols * w.results + w.results) * lanes);
     residual = carver.take<float>((h.results * cols * w.results + w.results) * lanes);
-    // Weights beyond what a call packs are transformed panel by panel.
-    const bool large = plan.packed_bytes > kPackedScratchBytes;
-    weights = carver.take<float>(large ? b.positions * winograd_pitch(g.src_c * 2 * lanes) : 0);
+    // Weights that a call without prepared ones transforms where they are read: of one pass over the channels.
+    const int64_t depth = ceil_div(b.depths.count, b.depths.parts);
+    weights = carver.take<float>(plan.packs_in_run ? b.positions * winograd_pitch(depth * 2 * lanes) : 0);
   }
 };
 
@@ -163,22 +162,31 @@ class WinogradRun {
     t.c_row = b_.sum_step, t.c_col = 1;
     for (int64_t i = first; i < last; ++i) {
       const WinogradPanel panel = winograd_panel(plan_, group, i);
-      const float* u = packed_ ? packed_ + panel.packed_offset : s.weights;
-      if (!packed_) transform_panel(plan_, group, panel, 0, g_.src_c, weights_, s.weights);
       t.b_k = panel.width;
       t.cols = static_cast<int>(panel.width);
-      for (int64_t position = 0; position < b_.positions; ++position)
-        for (int64_t k = 0; k < b_.depths.parts; ++k) {
-          const int64_t channel = b_.depths.begin(k);
-          t.b = u + position * panel.position + channel * panel.width;
-          t.depth = b_.depths.size(k);
-          for (int64_t j = 0; j < heights.parts; ++j) {
-            t.a = s.tiles + position * b_.position_step + heights.begin(j) * b_.tile_step + channel;
-            t.c = s.sums + position * b_.sum_position + heights.begin(j) * b_.sum_step + (i - first) * 2 * lanes_;
-            t.add = k > 0 ? t.c : nullptr;
-            gemm.run(t, static_cast<int>(heights.size(j)), static_cast<int>(panel.width / lanes_));
-          }
+      // The sums of one position over the k-th part of the source channels, whose weights are at `u`.
+      const auto sum = [&](int64_t position, int64_t k, const float* u) {
+        t.b = u;
+        t.depth = b_.depths.size(k);
+        for (int64_t j = 0; j < heights.parts; ++j) {
+          t.a = s.tiles + position * b_.position_step + heights.begin(j) * b_.tile_step + b_.depths.begin(k);
+          t.c = s.sums + position * b_.sum_position + heights.begin(j) * b_.sum_step + (i - first) * 2 * lanes_;
+          t.add = k > 0 ? t.c : nullptr;
+          gemm.run(t, static_cast<int>(heights.size(j)), static_cast<int>(panel.width / lanes_));
         }
+      };
+      if (packed_) {
+        const float* const u = packed_ + panel.packed_offset;
+        for (int64_t position = 0; position < b_.positions; ++position)
+          for (int64_t k = 0; k < b_.depths.parts; ++k)
+            sum(position, k, u + position * panel.position + b_.depths.begin(k) * panel.width);
+        continue;
+      }
+      for (int64_t k = 0; k < b_.depths.parts; ++k) {
+        const int64_t step = winograd_pitch(b_.depths.size(k) * panel.width);
+        transform_panel(plan_, group, panel, {b_.depths.begin(k), b_.depths.begin(k + 1)}, weights_, s.weights, step);
+        for (int64_t position = 0; position < b_.positions; ++position) sum(position, k, s.weights + position * step);
+      }
     }
   }
 

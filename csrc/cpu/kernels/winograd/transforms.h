@@ -9,6 +9,7 @@
 #pragma once
 
 #include "../../simd.h"
+#include "filters.h"
 #include "winograd.h"
 
 namespace {
@@ -267,58 +268,6 @@ void output_tiles(const WinogradOutput& w) {
   }
 }
 
-typedef float HalfFloats __attribute__((vector_size(FASTCONV_VECTOR_BYTES / 2)));
-
-FASTCONV_INLINE Vector<double> load_doubles(const float* p) {
-  HalfFloats half;
-  __builtin_memcpy(&half, p, sizeof half);
-  return __builtin_convertvector(half, Vector<double>);
-}
-
-// One vector of filters, of one channel. `taps` along each axis where it is known, else 0.
-template <int taps>
-FASTCONV_INLINE void filter_lanes(const WinogradFilter& f, const float* src, float* dst) {
-  const int ker_h = taps ? taps : f.ker_h, ker_w = taps ? taps : f.ker_w;
-  Vector<double> block[kMaxAlpha][taps ? taps : kMaxWinogradTaps];
-#pragma GCC unroll 3
-  for (int s = 0; s < ker_w; ++s) {
-    Vector<double> column[taps ? taps : kMaxWinogradTaps];
-#pragma GCC unroll 3
-    for (int k = 0; k < ker_h; ++k) {
-      const int tap = k * ker_w + s;
-      column[k] = load_doubles(src + (f.flip ? ker_h * ker_w - 1 - tap : tap) * f.width);
-    }
-#pragma GCC unroll 1
-    for (int i = 0; i < f.alpha_h; ++i) {
-      Vector<double> sum = column[0] * f.g_h[i * ker_h];
-#pragma GCC unroll 3
-      for (int k = 1; k < ker_h; ++k) sum += column[k] * f.g_h[i * ker_h + k];
-      block[i][s] = sum;
-    }
-  }
-#pragma GCC unroll 1
-  for (int i = 0; i < f.alpha_h; ++i)
-#pragma GCC unroll 1
-    for (int j = 0; j < f.alpha_w; ++j, dst += f.position) {
-      Vector<double> sum = block[i][0] * f.g_w[j * ker_w];
-#pragma GCC unroll 3
-      for (int s = 1; s < ker_w; ++s) sum += block[i][s] * f.g_w[j * ker_w + s];
-      const HalfFloats half = __builtin_convertvector(sum, HalfFloats);
-      __builtin_memcpy(dst, &half, sizeof half);
-    }
-}
-
-template <int taps>
-FASTCONV_INLINE void transform_all(const WinogradFilter& f) {
-  for (int64_t c = 0; c < f.channels; ++c)
-    for (int64_t lane = 0; lane < f.width; lane += kLanes<double>)
-      filter_lanes<taps>(f, f.src + c * f.ker_h * f.ker_w * f.width + lane, f.dst + c * f.width + lane);
-}
-
-void transform_filters(const WinogradFilter& f) {
-  f.ker_h == 3 && f.ker_w == 3 ? transform_all<3>(f) : transform_all<0>(f);
-}
-
 void gather_planes(const WinogradPlanes& p) {
   constexpr int lanes = kLanes<float>;
   for (int64_t q = 0; q < p.count; q += lanes) {
@@ -369,6 +318,7 @@ constexpr void fill_form(WinogradKernels& kernels) {
     kernels.output[h][w] = output_tiles<h, w>;
     kernels.spread[h][w] = spread_tiles<h, w>;
     kernels.taps[h][w] = taps_tiles<h, w>;
+    kernels.filter[h][w] = transform_filters<h, w>;
   }
 }
 
@@ -379,7 +329,7 @@ constexpr void fill_row(WinogradKernels& kernels, Indices<w...>) {
 
 template <int... h>
 constexpr WinogradKernels make_winograd(Indices<h...> forms) {
-  WinogradKernels kernels{kLanes<float>, {}, {}, {}, {}, transform_filters, gather_planes, scatter_planes};
+  WinogradKernels kernels{kLanes<float>, {}, {}, {}, {}, {}, gather_planes, scatter_planes};
   (fill_row<h>(kernels, forms), ...);
   return kernels;
 }

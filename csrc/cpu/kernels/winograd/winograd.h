@@ -33,7 +33,6 @@ struct WinogradForm {
 constexpr WinogradForm kWinogradForms[] = {{1, 1}, {4, 2}, {6, 4}, {6, 2}, {8, 6}, {8, 4}, {8, 2}};
 constexpr int kWinogradFormCount = 7;
 constexpr int kMaxAlpha = 8;
-constexpr int kMaxWinogradTaps = 7;
 
 // The positive finite points for alpha = 4, 6, 8. Of the symmetric sets tried on normal numbers these lose fewest
 // bits: for alpha = 6 the pair 1, 2 of Lavin and Gray loses twice as many.
@@ -60,12 +59,10 @@ struct WinogradOutput {
 };
 
 struct WinogradFilter {
-  const float* src;  // [channel][ker_h * ker_w][width]
-  int64_t channels, width;
-  const double *g_h, *g_w;  // [alpha][taps]
-  int alpha_h, ker_h, alpha_w, ker_w;
-  bool flip;  // taps backwards, along both axes
-  float* dst;
+  const float* src;         // [channel][tap][width]
+  int64_t channels, width;  // width: one or two vectors
+  bool flip;                // taps backwards, along both axes
+  float* dst;               // [position][channel][width], positions `position` apart
   int64_t position;
 };
 
@@ -82,7 +79,7 @@ struct WinogradKernels {
   void (*output[kWinogradFormCount][kWinogradFormCount])(const WinogradOutput&);
   void (*spread[kWinogradFormCount][kWinogradFormCount])(const WinogradInput&);
   void (*taps[kWinogradFormCount][kWinogradFormCount])(const WinogradOutput&);
-  void (*filter)(const WinogradFilter&);
+  void (*filter[kWinogradFormCount][kWinogradFormCount])(const WinogradFilter&);
   void (*gather)(const WinogradPlanes&);
   void (*scatter)(const WinogradPlanes&);
 };
