@@ -165,6 +165,7 @@ CASES: tuple[ConvCase, ...] = (
     _square("depthwise_7", 2, 17, 17, 9, 7, padding=3, groups=17, bias=True, activation="relu"),
     _square("depthwise_7_strided", 1, 18, 18, 29, 7, stride=2, padding=3, groups=18, bias=True),
     _square("depthwise_strided_small", 2, 19, 19, 14, 3, stride=2, padding=1, groups=19, bias=True),
+    _square("depthwise_4_strided_dilated", 1, 5, 5, 22, 4, stride=2, padding=3, dilation=3, groups=5, bias=True),
     _square("depthwise_plane_within_a_vector", 1, 21, 21, 3, 3, padding=1, groups=21, bias=True),
     _square("depthwise_multiplier_strided", 1, 5, 10, 11, 5, stride=2, padding=2, groups=5, bias=True),
     ConvCase("depthwise_1d", 2, 7, 7, (19,), (4,), (1,), ((3, 0),), groups=7, bias=True),

@@ -3,13 +3,14 @@
 //   for item = (image, group, part of the rows):                              one thread each
 //     for phase (one, but for the gradient of a stride), result channel, depth:
 //       for source channel, tap in depth:  depthwise tile over the rows of the part
-//       rows of a phase whose columns are not neighbours leave through a small block
+//       two phases whose columns alternate:  pairs tile
+//       other rows of a phase whose columns are not neighbours leave through a small block
 //
 // All phases of a part follow each other, so that the lines of the result are still in L2 when the next one comes.
 #include <algorithm>
 
 #include "../buffer.h"
-#include "depthwise_nests.h"
+#include "depthwise_pixels.h"
 
 namespace fastconv {
 namespace {
@@ -64,7 +65,7 @@ struct Scratch {
       taps = std::max(taps, g.taps());
       pixels = std::max(pixels, ceil_div(g.h().dst, parts) * g.w().dst);
     }
-    filter = carver.take<T>(taps);
+    filter = carver.take<T>(2 * taps);  // of two phases
     column = carver.take<int64_t>(taps);
     block = carver.take<T>(strided_store(plan) ? pixels : 0);
   }
@@ -96,9 +97,19 @@ class ImageRun {
   void item(int64_t item, int thread, Interrupt& interrupt) {
     for (int64_t unit = items_.begin(item); unit < items_.begin(item + 1); ++unit) {
       const int64_t part = unit % parts_, group = unit / parts_ % p_.groups, image = unit / parts_ / p_.groups;
-      for (const Gather& g : plan_.gathers) {
+      for (size_t i = 0; i < plan_.gathers.size(); ++i) {
+        const Gather& g = plan_.gathers[i];
         const Split rows{g.h().dst, parts_};
         if (rows.size(part) == 0) continue;
+        if (i + 1 < plan_.gathers.size() && alternate(g, plan_.gathers[i + 1])) {
+          const Gather& next = plan_.gathers[++i];
+          const bool even = g.w().dst_start == 0;
+          for (int64_t j = 0; j < g.dst_c; ++j)
+            for (int64_t d = 0; d < g.d().dst; ++d)
+              pair(even ? g : next, even ? next : g, image, group, j, d, rows.begin(part), rows.size(part),
+                   scratch_[thread]);
+          continue;
+        }
         for (int64_t j = 0; j < g.dst_c; ++j)
           for (int64_t d = 0; d < g.d().dst; ++d) {
             if (items_.parts == items_.count && interrupt.stop_here(thread)) return;  // long ones, one to an item
@@ -144,6 +155,47 @@ class ImageRun {
     }
   }
 
+  // Whether two phases differ in the width alone, where one has the even columns of the result and the other the odd.
+  bool alternate(const Gather& a, const Gather& b) const {
+    const Walk &wa = a.w(), &wb = b.w();
+    const auto same = [](const Walk& one, const Walk& other) {
+      return one.dst_start == other.dst_start && one.dst == other.dst && one.taps == other.taps;
+    };
+    return a.src_c == 1 && a.d().taps == 1 && wa.dst_step == 2 && wb.dst_step == 2 &&
+           wa.dst_start + wb.dst_start == 1 && (wa.offset_step == wb.offset_step || wa.taps == 1 || wb.taps == 1) &&
+           same(a.d(), b.d()) && same(a.h(), b.h());
+  }
+
+  // As `plane`, for the even and the odd columns.
+  void pair(const Gather& even, const Gather& odd, int64_t image, int64_t group, int64_t j, int64_t d, int64_t row0,
+            int64_t rows, Scratch<T>& s) const {
+    const Walk &z = even.d(), &h = even.h(), &w = even.w();
+    const int64_t channel = group * even.dst_c + j, slice = z.position(d, 0), slices = image * p_.groups + group;
+    const bool nothing = outside(z, slice);  // bias and activation alone
+    DepthwisePairs<T> t{};
+    t.x_row = t.in_w = w.src;
+    t.in_h = nothing ? 0 : h.src;
+    t.x = src_ + (nothing ? 0 : (slices * z.src + slice) * h.src * w.src);
+    t.first_h = h.least_offset() + row0;
+    t.tap_h = h.taps > 1 ? std::abs(h.offset_step) : 1;
+    t.tap_w = std::max(distance(w), distance(odd.w()));
+    t.ker_h = h.taps;
+    const int64_t of = group * p_.out_c_group();
+    t.side[0] = {filter(even, of, 0, s.filter), w.least_offset(), w.taps};
+    t.side[1] = {filter(odd, of, 0, s.filter + even.taps()), odd.w().least_offset(), odd.w().taps};
+    t.y =
+        dst_ + (((image * p_.groups * even.dst_c + channel) * z.dst_full + z.dst_start + d * z.dst_step) * h.dst_full +
+                h.dst_start + row0 * h.dst_step) *
+                   w.dst_full;
+    t.y_row = h.dst_step * w.dst_full;
+    t.rows = rows;
+    t.cols = w.dst_full;
+    t.bias = bias_ ? bias_[channel] : T{0};
+    set_clamp(t, p_.activation, true);
+    kernel_.pairs(t);
+    if (curve_) curve_({t.y, t.y_row, 1, t.rows, t.cols});
+  }
+
   void sum_over_taps(const Gather& g, int64_t image, int64_t group, int64_t j, int64_t d, DepthwiseTile<T>& t,
                      Scratch<T>& s) const {
     const Walk &z = g.d(), &h = g.h(), &w = g.w();
@@ -157,7 +209,7 @@ class ImageRun {
         const int64_t slice = (image * p_.groups + group) * g.src_c + c;
         t.in_h = nothing ? 0 : h.src;
         t.x = src_ + (nothing ? 0 : (slice * z.src + z.position(d, td)) * h.src * w.src);
-        t.w = nothing ? s.filter : filter(g, group * p_.out_c_group() + (forward_ ? j : c), td, s);
+        t.w = nothing ? s.filter : filter(g, group * p_.out_c_group() + (forward_ ? j : c), td, s.filter);
         set_clamp(t, p_.activation, c + 1 == g.src_c && td + 1 == td1);
         kernel_.run(t);
         t.add = t.y, t.bias = T{0};
@@ -167,7 +219,7 @@ class ImageRun {
   static bool outside(const Walk& walk, int64_t at) { return at < 0 || at >= walk.src; }
 
   // The taps of depth td, in the order of the source's rows and columns.
-  const T* filter(const Gather& g, int64_t filter, int64_t td, Scratch<T>& s) const {
+  const T* filter(const Gather& g, int64_t filter, int64_t td, T* to) const {
     const Walk &z = g.d(), &h = g.h(), &w = g.w();
     const T* const from = w_ + filter * p_.taps() + (z.tap_start + td * z.tap_step) * p_.h().kernel * p_.w().kernel;
     if (forward_) return from;
@@ -175,9 +227,9 @@ class ImageRun {
       for (int64_t tw = 0; tw < w.taps; ++tw) {
         const int64_t tap_h = h.tap_start + (h.offset_step < 0 ? h.taps - 1 - th : th) * h.tap_step;
         const int64_t tap_w = w.tap_start + (w.offset_step < 0 ? w.taps - 1 - tw : tw) * w.tap_step;
-        s.filter[th * w.taps + tw] = from[tap_h * p_.w().kernel + tap_w];
+        to[th * w.taps + tw] = from[tap_h * p_.w().kernel + tap_w];
       }
-    return s.filter;
+    return to;
   }
 
   const ConvPlan& plan_;

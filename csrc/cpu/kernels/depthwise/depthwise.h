@@ -52,6 +52,29 @@ struct DepthwisePixels {
   T low, high;
 };
 
+// The gradient of a stride of 2 along the width: results of even and of odd columns are sums over other taps.
+//
+//   y[r * y_row + 2 * q + s] = act( bias + sum over th, tw of  side[s].w[th * side[s].ker_w + tw] * x[row * x_row +
+//   col] ) row = first_h + r + th * tap_h,  col = q + side[s].first_w + tw * tap_w;  0 outside
+//
+// for r < rows, 2 * q + s < cols. Only where the ISA loads under masks.
+template <class T>
+struct DepthwisePairs {
+  struct Side {
+    const T* w;
+    int64_t first_w, ker_w;
+  };
+  const T* x;
+  int64_t x_row, in_h, in_w;
+  int64_t first_h, tap_h, tap_w, ker_h;
+  Side side[2];
+  T* y;
+  int64_t y_row, rows, cols;
+  T bias;
+  bool activate;
+  T low, high;
+};
+
 // Weight gradient of one plane: for th < rows of taps, tw < columns of taps
 //
 //   sums[(th * ker_w + tw) * lanes + l] += sum over r, q with q mod lanes = l of  y[r * y_row + q] * X(r, th)(q, tw)
@@ -98,6 +121,7 @@ struct DepthwiseKernel {
   Run unrolled[3][2];   // 3x3, 5x5, 7x7; step_h = 1 or 2 times tap_h, step_w the same, or 1 without masks
   Run any[2];           // step_w 1 or 2
   bool reads_in_place;  // loads under masks
+  void (*pairs)(const DepthwisePairs<T>&);
   void (*pixels)(const DepthwisePixels<T>&);
   void (*turn_in)(const DepthwiseTurn<T>&);
   void (*turn_out)(const DepthwiseTurn<T>&);

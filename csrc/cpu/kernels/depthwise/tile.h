@@ -9,6 +9,7 @@
 
 #include "channel_sums.h"
 #include "channels.h"
+#include "pairs.h"
 #include "planes.h"
 #include "sums.h"
 #include "turn.h"
@@ -105,6 +106,7 @@ constexpr DepthwiseKernel<T> make_depthwise_kernel() {
   return {{FASTCONV_UNROLLED(3), FASTCONV_UNROLLED(5), FASTCONV_UNROLLED(7)},
           {any_tile<T, 1>, any_tile<T, 2>},
           kMaskedLoads,
+          pairs_tile<T>,
           channels_tile<T>,
           turn_in<T>,
           turn_out<T>,
