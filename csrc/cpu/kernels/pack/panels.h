@@ -4,9 +4,11 @@
 //               A vector may run over the end of its run: the next run, or the next row, is written after it.
 //               Where a row is a few vectors only, which they are is found out once.
 //   transpose:  blocks of lanes x lanes through registers (simd.h), the rest element by element
-//   pad_rows:   zeros, vectors, zeros; step 2 takes every other lane of two vectors
-// Registers: two vectors for pixels and pad_rows, `lanes` for transpose (16 of 32 with AVX-512, 8 of 16 with AVX2).
+//   pad_rows:   zeros, vectors, zeros; steps 2 and 4 take every other lane of two vectors, once or twice
+// Registers: one vector for pixels, up to four for pad_rows, `lanes` for transpose (16 of 32 with AVX-512, 8 of 16 with
+// AVX2).
 // Tried and lost: gather instructions for the pixels (about one element a cycle, where a run moves a vector).
+// Masked stores at the ends of rows lost as well: on AVX2 processors that split them they cost as much as a short row.
 #pragma once
 
 #include "../../simd.h"
@@ -176,51 +178,68 @@ void pack_transpose(const TransposePanel<T>& p) {
   }
 }
 
-template <class T, int... l>
-FASTCONV_INLINE Vector<T> every_other(Vector<T> low, Vector<T> high, Indices<l...>) {
-  return __builtin_shufflevector(low, high, (2 * l)...);
-}
-
-// The same where `high` begins one element early.
-template <class T, int... l>
-FASTCONV_INLINE Vector<T> ends_with(Vector<T> low, Vector<T> high, Indices<l...>) {
-  return __builtin_shufflevector(low, high, (2 * l < kLanes<T> ? 2 * l : 2 * l + 1)...);
-}
-
-// Vectors at step 1 or 2, the last one masked or a little back: a stage has other rows behind this one.
+// The first `count` lanes, fewer than all: by halves, where a masked store would cost more than all of them.
 template <class T>
-FASTCONV_INLINE void copy_row(T* dst, const T* src, int64_t count) {
-  constexpr int lanes = kLanes<T>;
-  int64_t q = 0;
-  for (; q + lanes <= count; q += lanes) store(dst + q, load(src + q));
-  if (q < count && q > 0) return store(dst + count - lanes, load(src + count - lanes));
-  if (q < count) store_some(dst + q, load_some(src + q, (int)(count - q)), (int)(count - q));
+FASTCONV_INLINE void store_few(T* dst, Vector<T> v, int64_t count) {
+#if defined(__AVX512F__)
+  if (count > 0) store_some(dst, v, (int)count);
+#else
+  T lanes[kLanes<T>];
+  store(lanes, v);
+  int64_t done = 0;
+  if (kLanes<T> > 4 && (count & 4)) __builtin_memcpy(dst, lanes, 4 * sizeof(T)), done = 4;
+  if (kLanes<T> > 2 && (count & 2)) __builtin_memcpy(dst + done, lanes + done, 2 * sizeof(T)), done += 2;
+  if (count & 1) dst[done] = lanes[done];
+#endif
 }
 
 template <class T>
 FASTCONV_INLINE void zero_exact(T* dst, int64_t count) {
   int64_t q = 0;
   for (; q + kLanes<T> <= count; q += kLanes<T>) store(dst + q, Vector<T>{});
-  if (q < count) store_some(dst + q, Vector<T>{}, (int)(count - q));
+  store_few(dst + q, Vector<T>{}, count - q);
 }
 
-template <class T>
+// A vector of every step-th element: the last one loaded lies step - 1 behind the last one taken.
+template <int step, class T>
+FASTCONV_INLINE Vector<T> load_spread(const T* src) {
+  if constexpr (step == 1)
+    return load(src);
+  else
+    return even_lanes<T>(load_spread<step / 2>(src), load_spread<step / 2>(src + kLanes<T> * step / 2));
+}
+
+// A row shorter than a vector.
+template <int step, class T>
+FASTCONV_INLINE void spread_short(T* dst, const T* src, int64_t count) {
+  constexpr int lanes = kLanes<T>;
+  if (count <= 0) return;
+  const int reach = step * (int)(count - 1) + 1;  // elements from the first taken to the last
+  if constexpr (step == 1) {
+    store_few(dst, load_some(src, reach), count);
+  } else if constexpr (step == 2) {
+    const Vector<T> low = reach >= lanes ? load(src) : load_some(src, reach);
+    const Vector<T> high = reach > lanes ? load_some(src + lanes, reach - lanes) : Vector<T>{};
+    store_few(dst, even_lanes<T>(low, high), count);
+  } else {
+    for (int64_t q = 0; q < count; ++q) dst[q] = src[q * step];
+  }
+}
+
+// Whole vectors, the last of which overlaps the one before it: a stage has other rows behind this one, and so has the
+// source. With a step the last element goes alone, for what would be loaded behind it.
+template <int step, class T>
 FASTCONV_INLINE void spread_row(T* dst, const T* src, int64_t count) {
   constexpr int lanes = kLanes<T>;
-  using Lanes = typename MakeIndices<lanes>::type;
-  int64_t q = 0;
-  // The second load of the last vector would read one element past the last one taken: stop before it.
-  for (; q + lanes < count; q += lanes)
-    store(dst + q, every_other<T>(load(src + 2 * q), load(src + 2 * q + lanes), Lanes{}));
-  if (q == count) return;
-  if (q > 0) {  // a little back; the upper half is taken from the odd lanes, which end with the last element
-    const T* const last = src + 2 * count - 1;
-    return store(dst + count - lanes, ends_with<T>(load(last + 1 - 2 * lanes), load(last - lanes), Lanes{}));
+  const int64_t alone = step == 1 ? 0 : 1, whole = count - alone;
+  if (whole < lanes) {  // `whole` elements and the last one, so that a short row is never a full vector
+    spread_short<step>(dst, src, whole);
+    if (alone && count > 0) dst[count - 1] = src[step * (count - 1)];
+    return;
   }
-  const int left = 2 * (int)(count - q) - 1;  // elements from the first taken to the last
-  const Vector<T> low = left >= lanes ? load(src + 2 * q) : load_some(src + 2 * q, left);
-  const Vector<T> high = left > lanes ? load_some(src + 2 * q + lanes, left - lanes) : Vector<T>{};
-  store_some(dst + q, every_other<T>(low, high, Lanes{}), (int)(count - q));
+  for (int64_t q = 0; q + lanes <= whole; q += lanes) store(dst + q, load_spread<step>(src + step * q));
+  if (whole % lanes) store(dst + whole - lanes, load_spread<step>(src + step * (whole - lanes)));
+  if (alone) dst[count - 1] = src[step * (count - 1)];
 }
 
 template <class T>
@@ -230,12 +249,15 @@ void pad_rows(const PaddedRows<T>& p) {
   T* dst = p.dst;
   for (int64_t r = 0; r < p.rows; ++r, dst += p.dst_row, src += p.src_row) {
     zero_exact(dst, p.begin);
+    T* const row = dst + p.begin;
     if (p.step == 1)
-      copy_row(dst + p.begin, src, count);
+      spread_row<1>(row, src, count);
     else if (p.step == 2)
-      spread_row(dst + p.begin, src, count);
+      spread_row<2>(row, src, count);
+    else if (p.step == 4)
+      spread_row<4>(row, src, count);
     else
-      for (int64_t q = 0; q < count; ++q) dst[p.begin + q] = src[q * p.step];
+      for (int64_t q = 0; q < count; ++q) row[q] = src[q * p.step];
     zero_exact(dst + p.end, p.width - p.end);
   }
 }
