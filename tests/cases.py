@@ -127,6 +127,12 @@ CASES: tuple[ConvCase, ...] = (
     _square("lecture", 3, 1, 25, 14, 3, bias=True, activation="relu"),
     _square("stem", 1, 3, 16, 31, 7, stride=2, padding=3, bias=True),
     _square("patches", 2, 3, 24, 16, 4, stride=4, bias=True),
+    _square("stem_11_strided_by_4", 1, 3, 20, 43, 11, stride=4, padding=2, activation="relu"),
+    _square("first_layer_in_place", 2, 1, 26, 20, 3, bias=True),
+    _square("first_layer_5", 2, 1, 32, 18, 5, padding=2, bias=True, activation="relu6"),
+    _square("one_output", 2, 12, 1, 19, 3, padding=1, bias=True),
+    _square("two_outputs", 1, 9, 2, 37, 1, bias=True),
+    _square("three_outputs", 1, 10, 3, 25, 3, padding=1, activation="relu"),
     _square("even_kernel", 2, 6, 8, 9, 2),
     _square("kernel_5", 1, 8, 12, 11, 5, padding=2, bias=True),
     # -- 1x1 ------------------------------------------------------------------------------------------------------
@@ -156,6 +162,9 @@ CASES: tuple[ConvCase, ...] = (
     # -- groups ---------------------------------------------------------------------------------------------------
     _square("grouped", 2, 12, 18, 9, 3, padding=1, groups=3, bias=True),
     _square("grouped_tail", 1, 10, 6, 8, 3, stride=2, padding=1, groups=2),
+    _square("groups_of_4", 1, 24, 24, 29, 3, padding=1, groups=6, bias=True, activation="relu"),
+    _square("groups_of_8_strided", 1, 32, 32, 19, 3, stride=2, padding=1, groups=4, bias=True),
+    _square("groups_of_2_small", 3, 12, 12, 7, 3, padding=1, groups=6, bias=True),
     _square("depthwise", 2, 20, 20, 10, 3, padding=1, groups=20, bias=True, activation="relu6"),
     _square("depthwise_strided", 1, 9, 9, 13, 3, stride=2, padding=1, groups=9, bias=True),
     _square("depthwise_multiplier", 1, 6, 18, 9, 3, padding=1, groups=6),
@@ -197,6 +206,8 @@ CASES: tuple[ConvCase, ...] = (
     _square("many_outputs", 1, 20, 150, 14, 3, padding=1),
     ConvCase("large_image", 1, 6, 10, (60, 83), (3, 3), (1, 1), ((1, 1), (1, 1)), bias=True),
     _square("batch_of_small_images", 9, 24, 30, 6, 3, padding=1, bias=True),
+    ConvCase("long_signal", 1, 2, 3, (41000,), (9,), (1,), ((4, 4),), bias=True),
+    ConvCase("long_signal_in_place", 1, 1, 2, (70001,), (5,), (1,), ((0, 0),)),
     _square("depthwise_large", 2, 70, 70, 23, 3, padding=1, groups=70, bias=True),
 )
 

@@ -8,9 +8,13 @@ namespace fastconv {
 
 std::span<const CpuAlgorithm> algorithms() {
   static constexpr CpuAlgorithm table[] = {
-      FASTCONV_ROW(pointwise, 0, nullptr), FASTCONV_ROW(depthwise, 0, nullptr),
-      FASTCONV_ROW(direct, 0, nullptr),    FASTCONV_ROW(winograd, kWinogradError, winograd_pack_cost),
-      FASTCONV_ROW(im2col, 0, nullptr),    FASTCONV_ROW(reference, 0, nullptr),
+      FASTCONV_ROW(pointwise, 0, nullptr),
+      FASTCONV_ROW(depthwise, 0, nullptr),
+      FASTCONV_ROW(indirect, 0, nullptr),
+      FASTCONV_ROW(direct, 0, nullptr),
+      FASTCONV_ROW(winograd, kWinogradError, winograd_pack_cost),
+      FASTCONV_ROW(im2col, 0, nullptr),
+      FASTCONV_ROW(reference, 0, nullptr),
   };
   return table;
 }

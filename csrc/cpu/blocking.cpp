@@ -23,6 +23,9 @@ constexpr double kPackVector = 3, kStageVector = 4, kSegment = 5, kPanelShare = 
 constexpr double kJump = 1;
 // The share by which tiles run slower where the weight panel leaves no room in L1, so that both operands come from L2.
 constexpr double kWideShare = 0.08;
+// Cycles to call a tile and finish it, beside its stores, and to begin a row of the stage and one of each phase of a
+// stride. From layers with short sums, Zen 3.
+constexpr double kTile = 30, kStageRow = 8, kStagePhase = 12;
 
 // Where nothing is padded and rows are as long as the source's, all rows of a block are one: a tile may span them.
 bool rows_follow(const ConvProblem& p, const Gather& g) {
@@ -159,21 +162,29 @@ double gather_cycles(const ConvProblem& p, const Gather& g, const GatherBlocking
   const int64_t panel_depth = ceil_div(g.src_c, b.k_blocks.parts) * g.taps();
   if (tile_channels * panel_depth * bytes > m.l1_bytes / 4 * 3) cycles *= 1 + kWideShare;
   const double vectors = all_pixels / static_cast<double>(lanes);
+  const int64_t rows = std::min(b.block_rows, g.h().dst);
+  const int64_t pixels = whole_block ? rows * b.block_cols : b.block_cols;
+  const int64_t down = b.channels_on_vector ? pixels : g.dst_c, along = b.channels_on_vector ? g.dst_c : pixels;
+  const double runs = static_cast<double>(b.blocks() * (whole_block ? 1 : rows)) * passes *
+                      static_cast<double>(ceil_div(down, max_rows) * ceil_div(along, 2 * lanes));
   if (b.panels) {
     cycles += cycles * kPanelShare + vectors * depth * kPackVector;
   } else {
-    const int64_t rows = std::min(b.block_rows, g.h().dst);
-    const int64_t pixels = whole_block ? rows * b.block_cols : b.block_cols;
-    const int64_t down = b.channels_on_vector ? pixels : g.dst_c, along = b.channels_on_vector ? g.dst_c : pixels;
-    const double tiles = static_cast<double>(b.blocks() * (whole_block ? 1 : rows)) *
-                         static_cast<double>(ceil_div(down, max_rows) * ceil_div(along, 2 * lanes));
-    cycles += tiles * static_cast<double>(g.taps() * b.k_blocks.parts) * kSegment;
+    cycles += runs * static_cast<double>(g.taps()) * kSegment;
     const int64_t read = g.src_c * (rows * g.h().src_step + g.h().taps) * g.w().src * bytes;
-    if (read > m.l1_bytes && g.dst_c > max_rows) cycles += tiles * depth * kJump;
+    if (read > m.l1_bytes && g.dst_c > max_rows) cycles += runs / passes * depth * kJump;
   }
+  cycles += runs * kTile;
   if (!b.panels && rows_follow(p, g)) return cycles;  // read in place
-  const double source = static_cast<double>(g.src_c) * static_cast<double>(g.d().src * g.h().src * g.w().src);
-  return cycles + source / static_cast<double>(lanes) * kStageVector;
+  return cycles + stage_cycles(g, p.layout, lanes);
+}
+
+double stage_cycles(const Gather& g, Layout layout, int64_t lanes) {
+  const int64_t phases = std::min(g.w().src_step, g.w().taps);
+  const double rows = static_cast<double>(g.src_c * g.d().src * g.h().src);
+  const double vectors = rows * static_cast<double>(g.w().src) / static_cast<double>(lanes);
+  return vectors * kStageVector * (layout == Layout::nhwc ? 2 : 1) +
+         rows * (phases == 1 ? kStageRow : kStagePhase * static_cast<double>(phases));
 }
 
 }  // namespace fastconv

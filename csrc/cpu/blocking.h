@@ -111,6 +111,9 @@ int64_t gemm_rows(const Machine& machine);
 // four: small tiles wait for their own accumulators, narrow ones for their loads.
 double tile_cycles(int64_t rows, int64_t max_rows, int64_t cols, int64_t lanes);
 
+// Estimated cycles to bring the source of a gather, one image and group, into its stage.
+double stage_cycles(const Gather& gather, Layout layout, int64_t lanes);
+
 // How tiles may read the pixels: packed into panels, where they lie (in the stage or in the source), or as is cheaper.
 enum class PixelRead : uint8_t { panels, in_place, either };
 

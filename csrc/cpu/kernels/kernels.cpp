@@ -4,10 +4,10 @@
 namespace fastconv {
 
 const Kernels& kernels_for(Isa isa) {
-#define FASTCONV_KERNELS(isa)                                                                                \
-  {                                                                                                          \
-    gemm_##isa, pack_##isa, dot_##isa, depthwise_##isa, pool_##isa, winograd_##isa, peak_##isa, curve_##isa, \
-        half_##isa                                                                                           \
+#define FASTCONV_KERNELS(isa)                                                                                   \
+  {                                                                                                             \
+    gemm_##isa, pack_##isa, dot_##isa, depthwise_##isa, indirect_##isa, pool_##isa, winograd_##isa, peak_##isa, \
+        curve_##isa, half_##isa                                                                                 \
   }
   static const Kernels baseline FASTCONV_KERNELS(baseline);
 #if defined(__x86_64__)

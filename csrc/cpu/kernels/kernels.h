@@ -8,6 +8,7 @@
 #include "dot/dot.h"
 #include "gemm/gemm.h"
 #include "half/half.h"
+#include "indirect/indirect.h"
 #include "pack/pack.h"
 #include "peak/peak.h"
 #include "pool/pool.h"
@@ -20,6 +21,7 @@ struct Kernels {
   const PackKernels& pack;
   const DotKernels& dot;
   const DepthwiseKernels& depthwise;
+  const IndirectKernels& indirect;
   const PoolKernels& pool;
   const WinogradKernels& winograd;
   const PeakKernel& peak;

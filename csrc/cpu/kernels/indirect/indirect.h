@@ -1,0 +1,63 @@
+// Tiles that read their pixels through a table of offsets: nothing is lowered, and a sum may be short.
+//
+//   y[i][pixel] = act( bias[i] + sum over k < depth of  weights[k][i] * src[place(pixel) + offset[k]]  (+
+//   add[i][pixel]) )
+//
+// k runs over the input channels and taps together, so that one loop, and no loop per tap, does the whole sum; for a
+// sum of nine terms what stands around the loop decides. One call does `rows` output channels of a whole block of
+// pixels. Pixels come as vectors of neighbours, each with its own place in the source and in the result: a tile takes
+// any few of them, and rows of an image that are no multiple of a vector leave no tile half empty.
+//
+//   src       stage or image, element [place + offset[k] + lane]; read a whole vector at a time, unaligned
+//   weights   panel  k=0: w(0) w(1) .. w(rows-1) | k=1: ...      as algorithms/weight_panels.h packs it
+//   add       null, or what is added to the sums, placed as y is; it may be y
+//   y         at dst + vectors[v].dst + i * channel_step + lane * pixel_step
+//
+// Preconditions: 1 <= rows <= max_rows; depth >= 1; whole vectors of src may be read. Of y only the first `lanes` of
+// each vector are written, in the order of the list: what a later vector overlaps is the later one's.
+#pragma once
+
+#include <stdint.h>
+
+namespace fastconv {
+
+struct PixelVector {
+  int64_t src, dst;
+  int64_t lanes;
+};
+
+template <class T>
+struct IndirectTile {
+  const T* src;
+  const int64_t* offset;
+  int64_t depth;
+  const T* weights;
+  const T* bias;  // one per row, or null
+  const PixelVector* vectors;
+  int64_t count;
+  const T* add;
+  T* dst;
+  int64_t channel_step, pixel_step;
+  bool activate;  // clamp to [low, high], keeping NaN
+  T low, high;
+};
+
+constexpr int kIndirectRows = 8;     // of the tallest tile of any ISA
+constexpr int kIndirectVectors = 8;  // of the widest
+
+template <class T>
+struct IndirectKernel {
+  int lanes, max_rows;
+  int vectors[kIndirectRows];  // per tile, by its rows - 1: for estimates
+  void (*run[kIndirectRows])(const IndirectTile<T>&);
+};
+
+struct IndirectKernels {
+  IndirectKernel<float> f32;
+  IndirectKernel<double> f64;
+};
+
+// Defined by the ISA files that this build contains.
+extern const IndirectKernels indirect_baseline, indirect_avx2, indirect_avx512, indirect_neon;
+
+}  // namespace fastconv
