@@ -15,12 +15,4 @@ std::span<const CudaAlgorithm> algorithms() {
   return table;
 }
 
-std::span<const CudaAlgorithm> half_algorithms() {
-  static constexpr CudaAlgorithm table[] = {
-      {"im2col", true, im2col_half_supports, im2col_cost, im2col_mma_prepare, im2col_mma_pack, im2col_mma_run},
-      FASTCONV_ROW(reference, true),
-  };
-  return table;
-}
-
 }  // namespace fastconv::cuda

@@ -1,5 +1,8 @@
 #include "plan.h"
 
+#include "matrix_choice.h"
+#include "pool.h"
+
 namespace fastconv::cuda {
 
 Precision precision_from(const std::string& name) {
@@ -22,14 +25,6 @@ Device this_device() {
 }
 
 namespace {
-
-// What the epilogues of the kernels here have.
-Support epilogue_support(const ConvProblem& p) {
-  if (p.has_residual) return {"adds no residual on CUDA"};
-  if (p.activation != Activation::none && !is_clamp(p.activation))
-    return {cat("activation='", name_of(p.activation), "' is not built for CUDA")};
-  return {};
-}
 
 std::string known_names(std::span<const CudaAlgorithm> rows) {
   std::string names = "'auto', 'exact'";
@@ -54,52 +49,124 @@ class DeviceBuffer {
   void* data_ = nullptr;
 };
 
+// An estimate of a row that supports the problem, with the kernel that pools its result after it.
+struct Estimate {
+  Support support;
+  double cycles = 0;
+  bool fused = false;
+};
+
+double pool_cycles(const ConvProblem& p, const Target& t) {
+  const double elements = static_cast<double>(p.batch * p.out_c) * static_cast<double>(p.out_pixels());
+  return kLaunchCycles + memory_cycles(1.25 * elements * static_cast<double>(size_of(t.element)), t);
+}
+
+Estimate estimate(const CudaAlgorithm& row, const ConvProblem& problem, const Target& target, bool pooled) {
+  if (target.exact && !row.exact) return {{"algorithm='exact' excludes amplified rounding"}};
+  ConvProblem p = problem;
+  if (target.exact) p.batch = 1;  // the row that one image takes, whatever the batch
+  Estimate separate{row.supports(problem, target)};
+  if (separate.support.ok()) separate.cycles = row.cost(p, target, 1);
+  if (!pooled) return separate;
+  if (separate.support.ok()) separate.cycles += pool_cycles(p, target);
+  Target whole = target;
+  whole.pooled = true;
+  Estimate fused{row.supports(problem, whole), 0, true};
+  if (fused.support.ok()) fused.cycles = row.cost(p, whole, 1);
+  if (!fused.support.ok() || (separate.support.ok() && separate.cycles < fused.cycles)) return separate;
+  return fused;
+}
+
+PoolProblem pool_of(const ConvProblem& p) {
+  if (p.direction != Direction::forward || p.spatial < 2 || p.h().out < 2 || p.w().out < 2)
+    throw InvalidArgument(cat(p.to_string(), " with pooling: expected a forward convolution of two or three axes with ",
+                              "results of at least 2 x 2"));
+  PoolSpec spec;
+  spec.layout = p.layout, spec.spatial = p.spatial, spec.x_shape = p.y_shape();
+  spec.kernel = p.spatial == 3 ? Shape{1, 2, 2} : Shape{2, 2};
+  return PoolProblem::make(spec);
+}
+
+ConvPlan prepared(const CudaAlgorithm& row, const ConvProblem& problem, const Target& t, const Estimate& estimate,
+                  const std::optional<PoolProblem>& pool) {
+  ConvPlan plan{problem, t.device, t.precision, &row, make_gathers(problem), t.element};
+  plan.exact = t.exact, plan.pooled = estimate.fused;
+  if (!estimate.fused) plan.pool = pool;
+  row.prepare(plan);
+  return plan;
+}
+
+size_t rounded(size_t bytes) { return (bytes + 255) / 256 * 256; }
+
+size_t unpooled_bytes(const ConvPlan& plan) {
+  const ConvProblem& p = plan.problem;
+  return plan.pool ? rounded(static_cast<size_t>(p.batch * p.out_c * p.out_pixels()) * size_of(plan.element)) : 0;
+}
+
 }  // namespace
+
+Target target_of(const ConvPlan& plan) { return {plan.device, plan.precision, plan.element, plan.pooled, plan.exact}; }
+
+Shape pooled_shape(const ConvProblem& problem) { return pool_of(problem).y_shape(); }
 
 ConvPlan make_plan(const ConvProblem& problem, const Device& device, Precision precision, const std::string& forced) {
   return make_plan(problem, device, precision, forced, element_of(problem.dtype));
 }
 
 ConvPlan make_plan(const ConvProblem& problem, const Device& device, Precision precision, const std::string& forced,
-                   Element element) {
-  const auto rows = cuda::size_of(element) == 2 ? half_algorithms() : algorithms();
+                   Element element, bool pooled) {
+  const Target target{device, precision, element, false, forced == "exact"};
+  std::optional<PoolProblem> pool;
+  if (pooled) pool = pool_of(problem);
   const bool by_cost = forced == "auto" || forced == "exact";
   const CudaAlgorithm* best = nullptr;
-  double least = 0;
+  Estimate least;
   bool known = by_cost;
   std::string reasons;
-  for (const CudaAlgorithm& row : rows) {
+  for (const CudaAlgorithm& row : algorithms()) {
     if (!by_cost && forced != row.name) continue;
     known = true;
-    Support support = epilogue_support(problem);
-    if (support.ok() && forced == "exact" && !row.exact) support = {"algorithm='exact' excludes amplified rounding"};
-    if (support.ok()) support = row.supports(problem, device);
-    if (!support.ok()) {
-      reasons += cat("; ", row.name, ": ", support.reason);
-      continue;
-    }
-    const double cost = row.cost(problem, device, 1);
-    if (!best || cost < least) best = &row, least = cost;
+    const Estimate found = estimate(row, problem, target, pooled);
+    if (!found.support.ok())
+      reasons += cat("; ", row.name, ": ", found.support.reason);
+    else if (!best || found.cycles < least.cycles)
+      best = &row, least = found;
   }
-  if (!known) throw InvalidArgument(cat("algorithm='", forced, "': expected one of ", known_names(rows)));
+  if (!known) throw InvalidArgument(cat("algorithm='", forced, "': expected one of ", known_names(algorithms())));
   if (!best)
     throw Unsupported(
         cat("algorithm='", forced, "' cannot do ", problem.to_string(), " of ", name_of(element), " on CUDA", reasons));
-  ConvPlan plan{problem, device, precision, best, make_gathers(problem), element};
-  best->prepare(plan);
-  return plan;
+  return prepared(*best, problem, target, least, pool);
 }
 
-namespace {
-size_t rounded(size_t bytes) { return (bytes + 255) / 256 * 256; }
-}  // namespace
+std::vector<Candidate> explain(const ConvProblem& problem, const Device& device, Precision precision,
+                               const std::string& forced, Element element, bool pooled) {
+  const Target target{device, precision, element, false, forced == "exact"};
+  const ConvPlan chosen = make_plan(problem, device, precision, forced, element, pooled);
+  std::optional<PoolProblem> pool;
+  if (pooled) pool = pool_of(problem);
+  std::vector<Candidate> candidates;
+  for (const CudaAlgorithm& row : algorithms()) {
+    const Estimate found = estimate(row, problem, target, pooled);
+    Candidate candidate{row.name, found.support.reason, found.cycles};
+    if (found.support.ok()) {
+      const ConvPlan plan = prepared(row, problem, target, found, pool);
+      candidate.workspace_bytes = plan.workspace_bytes + unpooled_bytes(plan);
+    }
+    candidate.chosen = &row == chosen.algorithm;
+    candidates.push_back(std::move(candidate));
+  }
+  return candidates;
+}
 
 size_t scratch_bytes(const ConvPlan& plan, bool packed) {
-  return (packed ? 0 : rounded(plan.packed_bytes)) + plan.workspace_bytes;
+  return unpooled_bytes(plan) + (packed ? 0 : rounded(plan.packed_bytes)) + plan.workspace_bytes;
 }
 
 void run_plan(const ConvPlan& plan, ConvOperands operands, void* scratch, Stream& stream) {
   auto* bytes = static_cast<std::byte*>(scratch);
+  void* const pooled = operands.y;
+  if (plan.pool) operands.y = bytes, bytes += unpooled_bytes(plan);
   if (plan.packed_bytes && !operands.packed) {
     plan.algorithm->pack(plan, operands.w, bytes, stream);
     operands.packed = bytes;
@@ -107,6 +174,7 @@ void run_plan(const ConvPlan& plan, ConvOperands operands, void* scratch, Stream
   }
   std::byte* const workspace = plan.workspace_bytes ? bytes : nullptr;
   plan.algorithm->run(plan, operands, workspace, stream);
+  if (plan.pool) run_pool(*plan.pool, plan.element, operands.y, pooled, nullptr, stream);
 }
 
 void run_plan(const ConvPlan& plan, ConvOperands operands, Stream& stream) {

@@ -4,9 +4,10 @@
 //
 //   pack   w -> packed[phase][group][tap][src_c][dst_c rounded up to 4], zeros in the padding
 //   run    for each phase (core/gather.h), for each block of the grid: kernels/im2col_tile.cuh
-// grid = (pixels of all images / N, dst_c / M, groups). Tile 128 x 128 where that gives every multiprocessor two
-// blocks, 64 x 64 otherwise.
+// grid = (pixels of all images / N, dst_c / M, groups). Which tile, and when multiply-adds although tensor cores would
+// be accurate enough: matrix_choice.h.
 #include "../kernels/im2col_tile.cuh"
+#include "../matrix_choice.h"
 #include "algorithms.h"
 
 namespace fastconv::cuda {
@@ -31,24 +32,18 @@ __global__ void __launch_bounds__(kPackThreads) pack_weights(DeviceGather g, con
 
 template <class Tile, int M, int N, int kStages, bool kChannelsLast>
 __global__ void __launch_bounds__(TileShape<M, N>::kThreads, M == 128 ? 1 : 3)
-    im2col(DeviceGather g, const float* src, const float* packed, const float* bias, float* dst,
-           Activation activation) {
-  im2col_block<Tile, M, N, kStages, kChannelsLast>(g, src, packed, bias, dst, activation);
+    im2col(DeviceGather g, const float* src, const float* packed, TileResult<float> result) {
+  im2col_block<Tile, M, N, kStages, kChannelsLast>(g, src, packed, result);
 }
 
 int64_t packed_floats(const ConvProblem& p, const Gather& g) {
   return p.groups * g.taps() * g.src_c * ((g.dst_c + 3) / 4 * 4);
 }
 
-int64_t blocks(const ConvProblem& p, int64_t pixels, int64_t dst_c, int tile) {
-  return (p.batch * pixels + tile - 1) / tile * ((dst_c + tile - 1) / tile) * p.groups;
-}
-
 struct Call {
   const DeviceGather& g;
-  const float *src, *packed, *bias;
-  float* dst;
-  Activation activation;
+  const float *src, *packed;
+  TileResult<float> result;
   Stream& stream;
 };
 
@@ -59,8 +54,7 @@ void launch_tile(const char* name, const Call& c) {
   constexpr size_t kShared = Im2colShared<M, N, kStages>::kBytes;
   static_assert(kShared <= kPlainShared);
   const auto kernel = c.g.channels_last ? im2col<Tile, M, N, kStages, true> : im2col<Tile, M, N, kStages, false>;
-  launch(name, kernel, grid, TileShape<M, N>::kThreads, kShared, c.stream, c.g, c.src, c.packed, c.bias, c.dst,
-         c.activation);
+  launch(name, kernel, grid, TileShape<M, N>::kThreads, kShared, c.stream, c.g, c.src, c.packed, c.result);
 }
 
 void launch_simt(const ConvPlan& plan, const Call& c) {
@@ -70,41 +64,39 @@ void launch_simt(const ConvPlan& plan, const Call& c) {
 
 }  // namespace
 
-Support im2col_supports(const ConvProblem& p, const Device& device) {
-  if (p.dtype != DType::float32) return {"the dtype is not float32"};
-  if (device.arch < 80) return {"it needs an architecture of 8.0 or newer"};
+Support im2col_supports(const ConvProblem& p, const Target& t) {
+  if (t.element == Element::float64) return {"the dtype is float64"};
+  if (t.device.arch < 80) return {"it needs an architecture of 8.0 or newer"};
+  if (t.pooled && p.has_residual) return {"a residual has the shape of a result that is not pooled"};
   if (p.direction == Direction::weight_gradient) return weight_gradient_supports(p);
   const int64_t dst_c = p.direction == Direction::forward ? p.out_c_group() : p.in_c_group();
   if (dst_c > int64_t{kMostBlocksYZ} * 64) return {"too many channels for a grid"};
   return fits_32_bits(p);
 }
 
-// Whole tiles of 64 are computed, however few channels there are.
-double im2col_cost(const ConvProblem& p, const Device&, int) {
-  const auto padded = [](int64_t channels, int64_t tile) {
-    return static_cast<double>((channels + tile - 1) / tile * tile) / static_cast<double>(channels);
-  };
-  const bool backward = p.direction == Direction::input_gradient;
-  const int64_t dst_c = backward ? p.in_c_group() : p.out_c_group(),
-                src_c = backward ? p.out_c_group() : p.in_c_group();
-  const int depth = p.direction == Direction::weight_gradient ? 64 : kDepth;  // there the sum runs over pixels
-  return p.flops() * padded(dst_c, 64) * padded(src_c, depth);
+double im2col_cost(const ConvProblem& p, const Target& t, int) {
+  if (p.direction == Direction::weight_gradient) return weight_gradient_cost(p, t);
+  return choose_matrix(p, make_gathers(p), t).cycles;
 }
 
 void im2col_prepare(ConvPlan& plan) {
   if (plan.problem.direction == Direction::weight_gradient) return weight_gradient_prepare(plan);
-  if (plan.precision != Precision::fp32_simt) return im2col_mma_prepare(plan);
+  const MatrixChoice choice = choose_matrix(plan.problem, plan.gathers, target_of(plan));
+  plan.simt = choice.simt, plan.tile = choice.tile, plan.splits = choice.splits;
+  plan.packed_bytes = im2col_mma_packed_bytes(plan);
+  if (plan.simt) {
+    int64_t floats = 0;
+    for (const Gather& g : plan.gathers) floats += packed_floats(plan.problem, g);
+    plan.packed_bytes = static_cast<size_t>(floats) * sizeof(float);
+  }
   const ConvProblem& p = plan.problem;
-  int64_t floats = 0;
-  for (const Gather& g : plan.gathers) floats += packed_floats(p, g);
-  plan.packed_bytes = static_cast<size_t>(floats) * sizeof(float);
-  if (plan.gathers.empty()) return;
-  const Gather& g = plan.gathers[0];
-  if (blocks(p, g.pixels(), g.dst_c, 128) >= 2 * plan.device.multiprocessors) plan.tile = MatrixTile::large;
+  const int64_t results =
+      p.direction == Direction::forward ? p.batch * p.out_c * p.out_pixels() : p.batch * p.in_c * p.in_pixels();
+  if (plan.splits > 1) plan.workspace_bytes = static_cast<size_t>(results * plan.splits) * sizeof(float);
 }
 
 void im2col_pack(const ConvPlan& plan, const void* w, void* packed, Stream& stream) {
-  if (plan.precision != Precision::fp32_simt) return im2col_mma_pack(plan, w, packed, stream);
+  if (!plan.simt) return im2col_mma_pack(plan, w, packed, stream);
   auto* to = static_cast<float*>(packed);
   for (const Gather& gather : plan.gathers) {
     const int64_t count = packed_floats(plan.problem, gather);
@@ -118,16 +110,16 @@ void im2col_pack(const ConvPlan& plan, const void* w, void* packed, Stream& stre
 void im2col_run(const ConvPlan& plan, const ConvOperands& operands, std::byte* workspace, Stream& stream) {
   if (plan.problem.direction == Direction::weight_gradient)
     return weight_gradient_run(plan, operands, workspace, stream);
-  if (plan.precision != Precision::fp32_simt) return im2col_mma_run(plan, operands, workspace, stream);
+  if (!plan.simt) return im2col_mma_run(plan, operands, workspace, stream);
   const ConvProblem& p = plan.problem;
   const bool forward = p.direction == Direction::forward;
   if (!covers_result(plan.gathers)) fill_uncovered(plan, operands, stream);
   const auto* packed = static_cast<const float*>(operands.packed);
   for (const Gather& gather : plan.gathers) {
-    const DeviceGather g = device_gather(p, gather);
+    const DeviceGather g = plan.pooled ? pooled_gather(device_gather(p, gather)) : device_gather(p, gather);
+    auto* const dst = static_cast<float*>(forward ? operands.y : operands.x);
     launch_simt(plan, {g, static_cast<const float*>(forward ? operands.x : operands.y), packed,
-                       static_cast<const float*>(operands.bias), static_cast<float*>(forward ? operands.y : operands.x),
-                       p.activation, stream});
+                       tile_result<float>(g, epilogue_of<float>(p, operands), dst, nullptr), stream});
     packed += packed_floats(p, gather);
   }
 }

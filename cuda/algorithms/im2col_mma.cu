@@ -5,15 +5,14 @@
 //   pack   w -> packed[phase][group][tap][dst_c][src_c rounded up to 16 bytes], zeros in the padding
 //   run    for each phase (core/gather.h), for each block of the grid: kernels/mma_im2col.cuh
 //          where the steps of a sum are split: finish_splits adds the partial sums in their order
-// grid = (pixels of all images / N, dst_c / M, groups * splits). Tiles of 128 x 128 where these give every
-// multiprocessor a block, else 64 x 64, and 64 x 32 where those do not; what is still too few is split along the sum.
+// grid = (pixels of all images / N, dst_c / M, groups * splits). Which tile and how many splits: matrix_choice.h.
 #include "../kernels/mma_im2col.cuh"
 #include "algorithms.h"
 
 namespace fastconv::cuda {
 namespace {
 
-constexpr int kPlainThreads = 128, kMostSplits = 16, kLeastSteps = 4;  // of a split: the pipeline fills in two
+constexpr int kPlainThreads = 128;
 
 template <class T>
 __global__ void __launch_bounds__(kPlainThreads) pack_rows(DeviceGather g, const T* w, T* packed) {
@@ -37,7 +36,7 @@ template <class Op, int M, int N, bool kVectors, bool kChannelsLast>
 __global__ void __launch_bounds__(kMmaThreads, M == 128                                ? 2
                                                : OperandOf<Op>::kTerms == 3 && N == 64 ? 3
                                                                                        : 4)
-    im2col_mma(DeviceGather g, const StorageOf<Op>* src, const StorageOf<Op>* packed, MmaResult<ElementOf<Op>> result,
+    im2col_mma(DeviceGather g, const StorageOf<Op>* src, const StorageOf<Op>* packed, TileResult<ElementOf<Op>> result,
                int splits, int64_t elements) {
   using Source = std::conditional_t<kVectors, VectorSource<Op, N>, ElementSource<Op, N>>;
   const int groups = static_cast<int>(g.groups), group = static_cast<int>(blockIdx.z) % groups,
@@ -49,7 +48,7 @@ __global__ void __launch_bounds__(kMmaThreads, M == 128                         
 // One thread per element of the phase: channels innermost where they are in memory.
 template <class T>
 __global__ void __launch_bounds__(kPlainThreads)
-    finish_splits(DeviceGather g, MmaResult<T> result, int splits, int64_t elements) {
+    finish_splits(DeviceGather g, TileResult<T> result, int splits, int64_t elements) {
   const int64_t channels = g.groups * g.dst_c, count = g.batch * channels * g.pixels;
   for (int64_t item = int64_t{blockIdx.x} * kPlainThreads + threadIdx.x; item < count;
        item += int64_t{gridDim.x} * kPlainThreads) {
@@ -61,7 +60,7 @@ __global__ void __launch_bounds__(kPlainThreads)
                        jh * g.h.dst_stride + jw * g.w.dst_stride;
     float sum = load_global(result.partial + at);
     for (int split = 1; split < splits; ++split) sum += load_global(result.partial + split * elements + at);
-    store_global(result.dst + at, ptx::narrow<T>(finished(result, sum, channel)));
+    store_global(result.dst + at, ptx::narrow<T>(finished(result.epilogue, sum, channel, at)));
   }
 }
 
@@ -86,7 +85,7 @@ struct Call {
   const DeviceGather& g;
   const StorageOf<Op>* src;
   const StorageOf<Op>* packed;
-  MmaResult<ElementOf<Op>> result;
+  TileResult<ElementOf<Op>> result;
   Stream& stream;
 };
 
@@ -130,11 +129,10 @@ void run_all(const ConvPlan& plan, const ConvOperands& operands, std::byte* work
   if (!covers_result(plan.gathers)) fill_uncovered(plan, operands, stream);
   const auto* packed = static_cast<const StorageOf<Op>*>(operands.packed);
   for (const Gather& gather : plan.gathers) {
-    const DeviceGather g = device_gather(p, gather);
+    const DeviceGather g = plan.pooled ? pooled_gather(device_gather(p, gather)) : device_gather(p, gather);
     auto* const dst = static_cast<T*>(forward ? operands.y : operands.x);
-    const MmaResult<T> result{static_cast<const T*>(operands.bias), dst,
-                              plan.splits > 1 ? reinterpret_cast<float*>(workspace) : nullptr, p.activation,
-                              g.channels_last && g.dst_c % kChunk<Op> == 0 && aligned_16(dst)};
+    const TileResult<T> result = tile_result<T>(g, epilogue_of<T>(p, operands), dst,
+                                                plan.splits > 1 ? reinterpret_cast<float*>(workspace) : nullptr);
     run_phase<Op>(
         {plan, g, static_cast<const StorageOf<Op>*>(forward ? operands.x : operands.y), packed, result, stream});
     packed += packed_elements(plan, gather);
@@ -154,35 +152,10 @@ void pack_all(const ConvPlan& plan, const void* w, void* packed, Stream& stream)
 
 }  // namespace
 
-Support im2col_half_supports(const ConvProblem& p, const Device& device) {
-  if (device.arch < 80) return {"it needs an architecture of 8.0 or newer"};
-  if (p.direction == Direction::weight_gradient) return {"it has no weight gradient of 16-bit elements"};
-  const int64_t dst_c = p.direction == Direction::forward ? p.out_c_group() : p.in_c_group();
-  if (dst_c > int64_t{kMostBlocksYZ} * 64) return {"too many channels for a grid"};
-  return fits_32_bits(p);
-}
-
-void im2col_mma_prepare(ConvPlan& plan) {
-  const ConvProblem& p = plan.problem;
+size_t im2col_mma_packed_bytes(const ConvPlan& plan) {
   int64_t elements = 0;
   for (const Gather& g : plan.gathers) elements += packed_elements(plan, g);
-  plan.packed_bytes = static_cast<size_t>(elements) * cuda::size_of(plan.element);
-  if (plan.gathers.empty()) return;
-  const Gather& g = plan.gathers[0];  // the largest phase
-  const auto blocks = [&](int64_t m, int64_t n) {
-    return (p.batch * g.pixels() + n - 1) / n * ((g.dst_c + m - 1) / m) * p.groups;
-  };
-  const int64_t wanted = plan.device.multiprocessors;
-  const bool three = plan.element == Element::float32 && plan.precision == Precision::fp32;
-  plan.tile = blocks(128, three ? 64 : 128) >= wanted ? MatrixTile::large
-              : blocks(64, 64) >= wanted              ? MatrixTile::medium
-                                                      : MatrixTile::small;
-  if (plan.tile != MatrixTile::small) return;
-  const int64_t have = std::max<int64_t>(blocks(64, 32), 1), step = kMmaChunks * chunk_elements(plan),
-                steps = g.taps() * ((g.src_c + step - 1) / step);
-  const int64_t most = std::min({int64_t{kMostSplits}, steps / kLeastSteps, kMostBlocksYZ / p.groups});
-  plan.splits = static_cast<int>(std::max<int64_t>(std::min(wanted / have, most), 1));
-  if (plan.splits > 1) plan.workspace_bytes = static_cast<size_t>(result_elements(p) * plan.splits) * sizeof(float);
+  return static_cast<size_t>(elements) * cuda::size_of(plan.element);
 }
 
 void im2col_mma_pack(const ConvPlan& plan, const void* w, void* packed, Stream& stream) {

@@ -4,7 +4,9 @@
 // weight_gradient           one block per weight: every thread sums its share of the images' output positions, then a
 //                           tree in shared memory adds the threads in a fixed order
 // Preconditions: none; every index is 64-bit.
+#include "../kernels/epilogue.cuh"
 #include "../kernels/geometry.cuh"
+#include "../matrix_choice.h"
 #include "algorithms.h"
 
 namespace fastconv::cuda {
@@ -14,7 +16,7 @@ constexpr int kThreads = 128;
 
 template <class T>
 __global__ void __launch_bounds__(kThreads)
-    reference_gather(DeviceGather g, const T* src, const T* w, const T* bias, T* dst, Activation activation) {
+    reference_gather(DeviceGather g, const T* src, const T* w, Epilogue<T> epilogue, T* dst) {
   const int64_t count = g.batch * g.groups * g.dst_c * g.pixels;
   for (int64_t item = int64_t{blockIdx.x} * kThreads + threadIdx.x; item < count;
        item += int64_t{gridDim.x} * kThreads) {
@@ -23,7 +25,7 @@ __global__ void __launch_bounds__(kThreads)
     const int64_t jw = pixel % g.w.dst, jh = pixel / g.w.dst % g.h.dst, jd = pixel / g.w.dst / g.h.dst;
     const T* const weights = w + group * g.w_group + to * g.w_dst + g.w_base;
     const T* const sources = src + image * g.src_image + group * g.src_c * g.src_channel;
-    double sum = bias ? static_cast<double>(ptx::widen(load_global(bias + group * g.dst_c + to))) : 0.0;
+    double sum = 0;
     for (int64_t from = 0; from < g.src_c; ++from)
       for (int64_t td = 0; td < g.d.taps; ++td)
         for (int64_t th = 0; th < g.h.taps; ++th)
@@ -38,9 +40,9 @@ __global__ void __launch_bounds__(kThreads)
                                         x * g.w.src_stride);
             sum += static_cast<double>(ptx::widen(weight)) * static_cast<double>(ptx::widen(value));
           }
-    T* const at = dst + image * g.dst_image + (group * g.dst_c + to) * g.dst_channel + g.dst_base +
-                  jd * g.d.dst_stride + jh * g.h.dst_stride + jw * g.w.dst_stride;
-    store_global(at, ptx::narrow<T>(activated(sum, activation)));
+    const int64_t channel = group * g.dst_c + to, at = image * g.dst_image + channel * g.dst_channel + g.dst_base +
+                                                       jd * g.d.dst_stride + jh * g.h.dst_stride + jw * g.w.dst_stride;
+    store_global(dst + at, ptx::narrow<T>(finished(epilogue, sum, channel, at)));
   }
 }
 
@@ -115,13 +117,18 @@ Support fits_32_bits(const ConvProblem& p) {
   return {};
 }
 
-Support reference_supports(const ConvProblem& p, const Device&) {
+Support reference_supports(const ConvProblem& p, const Target& t) {
+  if (t.pooled) return {"it does not pool"};
   if (p.direction == Direction::weight_gradient && p.weight_elements() > INT32_MAX) return {"more than 2^31 weights"};
   return {};
 }
 
-// About a hundredth of the rate of the loop nests that keep their operands close.
-double reference_cost(const ConvProblem& p, const Device&, int) { return 100 * p.flops(); }
+// Some 40 instructions for a product, most of them about indices of 64 bits.
+double reference_cost(const ConvProblem& p, const Target& t, int) {
+  const Rates rates = rates_of(t.device.arch);
+  const double products = p.flops() / 2 / t.device.multiprocessors;
+  return products * std::max(40 / rates.fma, 1 / rates.double_fma) + kFillCycles + kLaunchCycles;
+}
 
 void reference_prepare(ConvPlan&) {}
 
@@ -143,7 +150,7 @@ void reference_run(const ConvPlan& plan, const ConvOperands& operands, std::byte
       const DeviceGather g = device_gather(p, gather);
       launch("reference_gather", reference_gather<T>, blocks_for(g.batch * g.groups * g.dst_c * g.pixels), kThreads, 0,
              stream, g, static_cast<const T*>(forward ? operands.x : operands.y), static_cast<const T*>(operands.w),
-             static_cast<const T*>(operands.bias), static_cast<T*>(forward ? operands.y : operands.x), p.activation);
+             epilogue_of<T>(p, operands), static_cast<T*>(forward ? operands.y : operands.x));
     }
   });
 }

@@ -1,4 +1,5 @@
-// The weight gradient of im2col: a matrix product over the pixels of all images, lowered while it is loaded. float32.
+// The weight gradient of im2col: a matrix product over the pixels of all images, lowered while it is loaded. Here stand
+// the loop nest of fused multiply-adds, float32, and the sum of splits; weight_gradient_mma.cu is on tensor cores.
 //
 //   c[m = out_c, n = in_c] = sum over pixels k of  y[k, m] * x[position(k, tap), n]     for each group and tap
 //   partial[split] = c of the split's share of the pixels; then w = partial[0] + partial[1] + ... in this order
@@ -8,14 +9,15 @@
 // Preconditions: fits_32_bits(problem).
 #include "../kernels/float_tile.cuh"
 #include "../kernels/geometry.cuh"
+#include "../matrix_choice.h"
 #include "algorithms.h"
 
 namespace fastconv::cuda {
 namespace {
 
-constexpr int kTile = 64, kStages = 3, kThreads = TileShape<kTile, kTile>::kThreads, kSumThreads = 128;
+constexpr int kTile = kGradientTile, kStages = 3, kThreads = TileShape<kTile, kTile>::kThreads, kSumThreads = 128;
 constexpr int kStride = kTile + kPad, kStage = 2 * kDepth * kStride;
-constexpr int kMostSplits = 64;
+constexpr int kMostGradientSplits = 64;
 
 struct PixelPair {
   int64_t x, y;
@@ -59,7 +61,7 @@ __device__ __forceinline__ void issue(float* a, float* b, const PixelPair* table
   }
 }
 
-template <class Tile, bool kChannelsLast>
+template <bool kChannelsLast>
 __global__ void __launch_bounds__(kThreads, 3)
     weight_gradient(DeviceGather g, const float* x, const float* y, float* partials, int splits) {
   auto* const stages = reinterpret_cast<float*>(shared_memory());
@@ -82,7 +84,7 @@ __global__ void __launch_bounds__(kThreads, 3)
     if (step < end) issue<kChannelsLast>(a, a + kDepth * kStride, tables + step % 2 * kDepth, g, x, y, rows, columns);
     ptx::commit_copies();
   };
-  Tile tile;
+  SimtTile<kTile, kTile> tile;
   tile.clear();
   locate(tables + begin % 2 * kDepth, g, begin, td, th, tw);
   for (int step = begin; step < begin + kStages - 1; ++step) {
@@ -106,12 +108,13 @@ __global__ void __launch_bounds__(kThreads, 3)
   });
 }
 
-__global__ void __launch_bounds__(kSumThreads) sum_splits(const float* partials, float* w, int64_t count, int splits) {
+template <class T>
+__global__ void __launch_bounds__(kSumThreads) sum_splits(const float* partials, T* w, int64_t count, int splits) {
   for (int64_t at = int64_t{blockIdx.x} * kSumThreads + threadIdx.x; at < count;
        at += int64_t{gridDim.x} * kSumThreads) {
     float sum = load_global(partials + at);
     for (int split = 1; split < splits; ++split) sum += load_global(partials + split * count + at);
-    store_global(w + at, sum);
+    store_global(w + at, ptx::narrow<T>(sum));
   }
 }
 
@@ -120,24 +123,20 @@ int64_t tiles_of(const ConvProblem& p) {
   return p.taps() * tiles(p.in_c_group()) * tiles(p.out_c_group()) * p.groups;
 }
 
-int splits_of(const ConvPlan& plan) {
-  const ConvProblem& p = plan.problem;
+int splits_of(const ConvProblem& p, const Device& device) {
   const int64_t steps = std::max((p.batch * p.out_pixels() + kDepth - 1) / kDepth, int64_t{1});
-  const int64_t wanted = (2 * int64_t{plan.device.multiprocessors} + tiles_of(p) - 1) / tiles_of(p);
-  const int64_t most = std::min({int64_t{kMostSplits}, steps, kMostBlocksYZ / p.groups});
+  const int64_t wanted = (2 * int64_t{device.multiprocessors} + tiles_of(p) - 1) / tiles_of(p);
+  const int64_t most = std::min({int64_t{kMostGradientSplits}, steps, kMostBlocksYZ / p.groups});
   return static_cast<int>(std::clamp(wanted, int64_t{1}, most));
 }
 
-template <bool kChannelsLast>
-auto kernel_for(Precision precision) {
-  switch (precision) {
-    case Precision::fp32:
-      return weight_gradient<TensorTile<kTile, kTile, 3>, kChannelsLast>;
-    case Precision::tf32:
-      return weight_gradient<TensorTile<kTile, kTile, 1>, kChannelsLast>;
-    default:
-      return weight_gradient<SimtTile<kTile, kTile>, kChannelsLast>;
-  }
+void launch_simt(const ConvPlan& plan, const ConvOperands& operands, float* partials, Stream& stream) {
+  const DeviceGather g = device_gather(plan.problem, plan.gathers[0]);
+  const dim3 grid(static_cast<unsigned>(g.taps * ((g.src_c + kTile - 1) / kTile)),
+                  static_cast<unsigned>((g.dst_c + kTile - 1) / kTile), static_cast<unsigned>(g.groups * plan.splits));
+  launch("weight_gradient", g.channels_last ? weight_gradient<true> : weight_gradient<false>, grid, kThreads, kShared,
+         stream, g, static_cast<const float*>(operands.x), static_cast<const float*>(operands.y),
+         partials ? partials : static_cast<float*>(operands.w), plan.splits);
 }
 
 }  // namespace
@@ -148,26 +147,42 @@ Support weight_gradient_supports(const ConvProblem& p) {
   return fits_32_bits(p);
 }
 
+// A step of 16 or 32 pixels: products, or loads and stores of single elements, four warps' of each a cycle.
+double weight_gradient_cost(const ConvProblem& p, const Target& t) {
+  const Rates rates = rates_of(t.device.arch);
+  const bool simt = t.precision == Precision::fp32_simt && !is_half(t);
+  const double pixels = is_half(t) ? 32 : 16, products = double(kTile) * kTile * pixels;
+  const double rate = simt ? rates.fma : is_half(t) ? rates.half : is_split(t) ? rates.tf32 / 3 : rates.tf32;
+  const double step = std::max(products / rate, 2 * kTile * pixels / 32 * 2);
+  const int splits = splits_of(p, t.device);
+  const double each = divided(double(tiles_of(p)) * splits, t.device.multiprocessors),
+               steps = divided(divided(double(p.batch * p.out_pixels()), pixels), splits);
+  const double summed =
+      splits > 1 ? kLaunchCycles + 4.0 * splits * double(p.weight_elements()) / (rates.cache * t.device.multiprocessors)
+                 : 0;
+  return std::max(each * steps * step * (each > 1 ? 1 : kAlone) + kFillCycles, memory_cycles(array_bytes(p, t), t)) +
+         kLaunchCycles + summed;
+}
+
 void weight_gradient_prepare(ConvPlan& plan) {
-  const int splits = splits_of(plan);
-  plan.workspace_bytes = splits == 1 ? 0 : static_cast<size_t>(plan.problem.weight_elements() * splits) * sizeof(float);
+  plan.simt = plan.precision == Precision::fp32_simt && plan.element == Element::float32;
+  plan.splits = splits_of(plan.problem, plan.device);
+  if (plan.splits > 1)
+    plan.workspace_bytes = static_cast<size_t>(plan.problem.weight_elements() * plan.splits) * sizeof(float);
 }
 
 void weight_gradient_run(const ConvPlan& plan, const ConvOperands& operands, std::byte* workspace, Stream& stream) {
-  const ConvProblem& p = plan.problem;
-  const DeviceGather g = device_gather(p, plan.gathers[0]);
-  const int splits = splits_of(plan);
-  const int64_t count = p.weight_elements();
-  auto* const w = static_cast<float*>(operands.w);
-  float* const partials = splits == 1 ? w : reinterpret_cast<float*>(workspace);
-  const dim3 grid(static_cast<unsigned>(g.taps * ((g.src_c + kTile - 1) / kTile)),
-                  static_cast<unsigned>((g.dst_c + kTile - 1) / kTile), static_cast<unsigned>(p.groups * splits));
-  const auto kernel = g.channels_last ? kernel_for<true>(plan.precision) : kernel_for<false>(plan.precision);
-  launch("weight_gradient", kernel, grid, kThreads, kShared, stream, g, static_cast<const float*>(operands.x),
-         static_cast<const float*>(operands.y), partials, splits);
-  if (splits == 1) return;
-  const int64_t blocks = std::min((count + kSumThreads - 1) / kSumThreads, int64_t{1} << 20);
-  launch("sum_splits", sum_splits, static_cast<unsigned>(blocks), kSumThreads, 0, stream, partials, w, count, splits);
+  auto* const partials = plan.splits > 1 ? reinterpret_cast<float*>(workspace) : nullptr;
+  plan.simt ? launch_simt(plan, operands, partials, stream) : weight_gradient_mma_run(plan, operands, partials, stream);
+  if (!partials) return;
+  const int64_t count = plan.problem.weight_elements(),
+                blocks = std::min((count + kSumThreads - 1) / kSumThreads, int64_t{1} << 20);
+  visit_element(plan.element, [&](auto zero) {
+    using T = decltype(zero);
+    if constexpr (sizeof(T) < 8)
+      launch("sum_splits", sum_splits<T>, static_cast<unsigned>(blocks), kSumThreads, 0, stream, partials,
+             static_cast<T*>(operands.w), count, plan.splits);
+  });
 }
 
 }  // namespace fastconv::cuda

@@ -49,9 +49,9 @@ void load_convolution(const Sample& s, Layout layout, Direction direction, Eleme
     spec.direction = direction;
   }
   const ConvProblem problem = ConvProblem::make(spec);
-  const std::span<const CudaAlgorithm> rows = cuda::size_of(element) == 2 ? half_algorithms() : algorithms();
-  for (const CudaAlgorithm& row : rows) {
-    if (!row.supports(problem, current_device()).ok()) continue;
+  const Target target{current_device(), precision, element};
+  for (const CudaAlgorithm& row : algorithms()) {
+    if (!row.supports(problem, target).ok()) continue;
     ConvOperands nowhere{kNowhere, kNowhere, kNowhere};
     run_plan(make_plan(problem, current_device(), precision, row.name, element), nowhere, kNowhere, loading);
   }

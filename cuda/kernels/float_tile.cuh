@@ -1,17 +1,16 @@
-// The block tile of the matrix loop nests over float32 operands, and the three ways to multiply it.
+// Operands of float32: the block tile of fused multiply-adds, and how tensor cores take floats apart.
 //
 //   c[m, n] += sum over k of a[k, m] * b[k, n]        m < M, n < N, k < kDepth
 // Operands in shared memory, k major (row stride M + kPad and N + kPad floats). Kernel words here are those of
 // matrices.
 //
-//   SimtTile       fused multiply-adds; a thread owns 8 x N/16: rows 4 ty + {0..3} and M/2 + 4 ty + {0..3}, columns
-//   alike TensorTile<1>  mma tf32, operands rounded to 11 bits TensorTile<3>  each operand as a sum of two tf32;
-//   big*big + (big*small + small*big), the first added up by ordinary
-//                  additions since a tensor core's own rounds toward zero (Ootomo & Yokota, Recovering single precision
-//                  accuracy from Tensor Cores, 2022). The small sum is kept apart to the end: with an infinite operand
-//                  it is NaN where the product is infinite, and then it is left out.
-// kPad: row stride = 8 mod 32 banks, so that the fragment reads of mma (4 rows by 8 columns) meet 32 different banks,
-// and a multiple of 4 floats, for reads of 16 bytes.
+//   SimtTile    a thread owns 8 x N/16: rows 4 ty + {0..3} and M/2 + 4 ty + {0..3}, columns alike
+//   Split<1>    one operand of tf32, rounded to 11 bits
+//   Split<3>    a float as a sum of two of them; a product is big*big + (big*small + small*big), the first added up by
+//               ordinary additions since a tensor core's own rounds toward zero (Ootomo & Yokota, Recovering single
+//               precision accuracy from Tensor Cores, 2022). The small sum is kept apart to the end: with an infinite
+//               operand it is NaN where the product is infinite, and then it is left out.
+// kPad: row stride = 8 mod 32 banks, and a multiple of 4 floats, for reads of 16 bytes.
 #pragma once
 
 #include "memory.cuh"
@@ -87,85 +86,6 @@ struct Split {
       const float rest = value - ptx::as_float(big);
       small = rest - rest == 0.0f ? ptx::to_tf32(rest) : 0;  // of an infinity the rest is NaN: it has none
     }
-  }
-};
-
-template <int M, int N, int kTerms>
-struct TensorTile {
-  // Warps of 64 x 32 in a tile of 128 x 128 (8 of them), of 32 x 32 in one of 64 x 64 (4).
-  static constexpr int kWarpM = M / 2, kWarpN = 32, kRows = kWarpM / 16, kColumns = kWarpN / 8;
-  static_assert(TileShape<M, N>::kThreads / 32 == (M / kWarpM) * (N / kWarpN));
-  float c[kRows][kColumns][4];
-  float small[kTerms == 3 ? kRows : 1][kColumns][4];
-
-  __device__ __forceinline__ int group() const { return static_cast<int>(threadIdx.x) % 32 / 4; }
-  __device__ __forceinline__ int member() const { return static_cast<int>(threadIdx.x) % 4; }
-  __device__ __forceinline__ int first_row() const { return static_cast<int>(threadIdx.x) / 32 % 2 * kWarpM; }
-  __device__ __forceinline__ int first_column() const { return static_cast<int>(threadIdx.x) / 64 * kWarpN; }
-
-  __device__ __forceinline__ void clear() {
-#pragma unroll
-    for (int i = 0; i < kRows; ++i)
-#pragma unroll
-      for (int j = 0; j < kColumns; ++j)
-#pragma unroll
-        for (int e = 0; e < 4; ++e) c[i][j][e] = 0, small[kTerms == 3 ? i : 0][j][e] = 0;
-  }
-
-  __device__ __forceinline__ void multiply(const float* a, const float* b) {
-    constexpr int kStrideA = TileShape<M, N>::kStrideA, kStrideB = TileShape<M, N>::kStrideB;
-    [[maybe_unused]] constexpr int kUnroll =
-        kTerms == 3 ? 1 : 2;  // the fragments of two steps and their splits do not fit in registers
-#pragma unroll kUnroll
-    for (int k = 0; k < kDepth; k += 8) {
-      uint32_t big_b[kColumns][2], small_b[kColumns][2];
-#pragma unroll
-      for (int j = 0; j < kColumns; ++j)
-#pragma unroll
-        for (int e = 0; e < 2; ++e) {
-          const float* const at = b + (k + member() + 4 * e) * kStrideB + first_column() + 8 * j + group();
-          const Split<kTerms> value(load_shared(at));
-          big_b[j][e] = value.big, small_b[j][e] = value.small;
-        }
-#pragma unroll
-      for (int i = 0; i < kRows; ++i) {
-        uint32_t big_a[4], small_a[4];
-#pragma unroll
-        for (int e = 0; e < 4; ++e) {
-          const float* const at =
-              a + (k + member() + 4 * (e / 2)) * kStrideA + first_row() + 16 * i + group() + 8 * (e % 2);
-          const Split<kTerms> value(load_shared(at));
-          big_a[e] = value.big, small_a[e] = value.small;
-        }
-#pragma unroll
-        for (int j = 0; j < kColumns; ++j) {
-          if constexpr (kTerms == 1) {
-            ptx::multiply_tf32(c[i][j], big_a, big_b[j]);
-          } else {
-            float part[4] = {0, 0, 0, 0};
-            ptx::multiply_tf32(part, big_a, big_b[j]);
-            ptx::multiply_tf32(small[i][j], small_a, big_b[j]);
-            ptx::multiply_tf32(small[i][j], big_a, small_b[j]);
-#pragma unroll
-            for (int e = 0; e < 4; ++e) c[i][j][e] += part[e];
-          }
-        }
-      }
-    }
-  }
-
-  template <class F>
-  __device__ __forceinline__ void each(const F& f) const {
-#pragma unroll
-    for (int i = 0; i < kRows; ++i)
-#pragma unroll
-      for (int j = 0; j < kColumns; ++j)
-#pragma unroll
-        for (int e = 0; e < 4; ++e) {
-          const float rest = small[kTerms == 3 ? i : 0][j][e];
-          f(first_row() + 16 * i + group() + 8 * (e / 2), first_column() + 8 * j + 2 * member() + e % 2,
-            c[i][j][e] + (rest - rest == 0.0f ? rest : 0.0f));
-        }
   }
 };
 

@@ -20,6 +20,7 @@ struct DeviceGather {
   int64_t src_image, src_channel, dst_image, dst_channel, dst_base;
   int64_t w_group, w_dst, w_src, w_base;
   bool channels_last;
+  bool pooled;  // pixels are numbered 2 x 2 by 2 x 2, and dst takes the maximum of each four (pooled_gather)
 };
 
 inline DeviceGather device_gather(const ConvProblem& p, const Gather& g) {
@@ -58,12 +59,36 @@ inline DeviceGather device_gather(const ConvProblem& p, const Gather& g) {
   return out;
 }
 
-// The activation of a sum with its bias; NaN passes.
-template <class T>
-__device__ __forceinline__ T activated(T value, Activation activation) {
-  if (activation == Activation::none) return value;
-  if (value < T(0)) return T(0);
-  return activation == Activation::relu6 && value > T(6) ? T(6) : value;
+// The forward gather whose results are pooled, 2 x 2 with stride 2: pixel 4 q + 2 y + x is at (y, x) of window q. The
+// last row or column of an odd extent is in no window and not computed.
+inline DeviceGather pooled_gather(DeviceGather g) {
+  const int64_t channels = g.groups * g.dst_c, height = g.h.dst / 2, width = g.w.dst / 2;
+  g.h.dst = 2 * height, g.w.dst = 2 * width, g.pixels = g.d.dst * g.h.dst * g.w.dst;
+  g.w.dst_stride = g.channels_last ? channels : 1;
+  g.h.dst_stride = width * g.w.dst_stride, g.d.dst_stride = height * g.h.dst_stride;
+  g.dst_channel = g.channels_last ? 1 : g.d.dst * height * width;
+  g.dst_image = channels * g.d.dst * height * width;
+  g.pooled = true;
+  return g;
+}
+
+struct PixelPlace {
+  int d, h, w;
+};
+
+// Where pixel number `pixel` of an image is.
+__device__ __forceinline__ PixelPlace place_of_pixel(const DeviceGather& g, int pixel) {
+  int width = static_cast<int>(g.w.dst), height = static_cast<int>(g.h.dst), within = 0;
+  if (g.pooled) within = pixel % 4, pixel /= 4, width /= 2, height /= 2;
+  PixelPlace at{pixel / width / height, pixel / width % height, pixel % width};
+  if (g.pooled) at.h = 2 * at.h + within / 2, at.w = 2 * at.w + within % 2;
+  return at;
+}
+
+// Offset in an image of dst.
+__device__ __forceinline__ int64_t place_in_dst(const DeviceGather& g, const PixelPlace& at) {
+  const int half = g.pooled;
+  return g.dst_base + at.d * g.d.dst_stride + (at.h >> half) * g.h.dst_stride + (at.w >> half) * g.w.dst_stride;
 }
 
 }  // namespace fastconv::cuda

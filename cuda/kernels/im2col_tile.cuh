@@ -4,23 +4,22 @@
 //     a[k, m] = packed[group][tap][src_c][dst_c]     16 bytes at a time; rows padded to 4 channels with zeros
 //     b[k, n] = src[image(n), src_c, position(n, tap)]   4 bytes at a time, zero outside the image
 //     c += a b
-//   dst[n, m] = activated(c + bias)           through shared memory, so that lanes run along the contiguous axis of dst
+//   dst[n, m] = what the epilogue makes of c: tile_store.cuh
 // Weights are on the M side: a row of c is one channel's pixels, which NCHW stores as they are.
-// Shared memory: the stages, used again for 32 rows of c at a time; then a table of the tile's pixels.
+// Shared memory: the stages, used again to store c; then a table of the tile's pixels.
 // Preconditions: fits_32_bits(problem); packed is 16-byte aligned.
 #pragma once
 
 #include "float_tile.cuh"
-#include "tile_pixels.cuh"
+#include "tile_store.cuh"
 
 namespace fastconv::cuda {
 
 template <int M, int N, int kStages>
 struct Im2colShared {
   static constexpr int kStageA = kDepth * TileShape<M, N>::kStrideA, kStageB = kDepth * TileShape<M, N>::kStrideB;
-  static constexpr int kSlab = 32, kStrideC = N + 1;  // odd: neither rows nor columns of c meet in a bank
   static constexpr int kFloats = kStages * (kStageA + kStageB);
-  static_assert(kSlab * kStrideC <= kFloats && kFloats * 4 % 16 == 0);
+  static_assert(kSlab * kSlabStride<N> <= kFloats && kFloats * 4 % 16 == 0);
   static constexpr size_t kBytes = kFloats * sizeof(float) + N * sizeof(TilePixel);
 };
 
@@ -104,7 +103,7 @@ struct Im2colLoader {
 
 template <class Tile, int M, int N, int kStages, bool kChannelsLast>
 __device__ __forceinline__ void im2col_block(const DeviceGather& g, const float* src, const float* packed,
-                                             const float* bias, float* dst, Activation activation) {
+                                             const TileResult<float>& result) {
   using Shared = Im2colShared<M, N, kStages>;
   constexpr int kThreads = TileShape<M, N>::kThreads;
   auto* const stages = reinterpret_cast<float*>(shared_memory());
@@ -141,24 +140,7 @@ __device__ __forceinline__ void im2col_block(const DeviceGather& g, const float*
     tile.multiply(a, a + Shared::kStageA);
   }
 
-#pragma unroll 1
-  for (int slab = 0; slab < M; slab += Shared::kSlab) {
-    if (first_m + slab >= dst_c) return;
-    __syncthreads();
-    tile.each([&](int m, int n, float value) {
-      if (m >= slab && m < slab + Shared::kSlab) store_shared(stages + (m - slab) * Shared::kStrideC + n, value);
-    });
-    __syncthreads();
-    for (int at = static_cast<int>(threadIdx.x); at < Shared::kSlab * N; at += kThreads) {
-      const int row = kChannelsLast ? at % Shared::kSlab : at / N, n = kChannelsLast ? at / Shared::kSlab : at % N;
-      const int m = first_m + slab + row;
-      const int64_t place = table[n].dst;
-      if (m >= dst_c || place < 0) continue;
-      const int64_t dst_channel = int64_t{group} * dst_c + m;
-      const float sum = load_shared(stages + row * Shared::kStrideC + n) + (bias ? load_global(bias + dst_channel) : 0);
-      store_global(dst + place + dst_channel * g.dst_channel, activated(sum, activation));
-    }
-  }
+  store_tile<float, M, N, kThreads, kChannelsLast>(g, result, table, stages, tile, group, first_m);
 }
 
 }  // namespace fastconv::cuda

@@ -4,25 +4,24 @@
 //     a[m, k] = packed[group][tap][dst_c][src_c]       16 bytes at a time; rows padded to whole chunks with zeros
 //     b[n, k] = src[image(n), src_c, position(n, tap)] zero outside the image
 //     c += a b
-//   dst[n, m] = activated(c + bias), or c into the partial sums of this split
+//   dst[n, m] = what the epilogue makes of c, or c into the partial sums of this split: tile_store.cuh
 // b comes by cp.async, 16 bytes of channels at a time, where channels are last and whole chunks. Otherwise a
 // thread reads one pixel's channels into registers before a multiplication and writes
 // them to shared memory after it; lanes are neighbouring pixels.
-// Shared memory: the stages, used again for 32 rows of c at a time; then a table of the tile's pixels.
+// Shared memory: the stages, used again to store c; then a table of the tile's pixels.
 // Preconditions: fits_32_bits(problem); packed is 16-byte aligned, with VectorSource src too, with result.wide dst.
 #pragma once
 
 #include "mma_tile.cuh"
-#include "tile_pixels.cuh"
+#include "tile_store.cuh"
 
 namespace fastconv::cuda {
 
 template <class Op, int M, int N>
 struct MmaShared {
   static constexpr int kStages = 3, kStage = (M + N) * kStep<Op>;  // elements
-  static constexpr int kSlab = 32, kStrideC = N + 1;               // odd: rows and columns of c meet no bank twice
   static constexpr size_t kStageBytes = kStages * kStage * sizeof(StorageOf<Op>);
-  static_assert(kSlab * kStrideC * sizeof(float) <= kStageBytes);
+  static_assert(kSlab * kSlabStride<N> * sizeof(float) <= kStageBytes);
   static constexpr size_t kBytes = kStageBytes + N * sizeof(TilePixel);
 };
 
@@ -112,57 +111,9 @@ __device__ __forceinline__ void fetch_weights(const StepWalk<kStep<Op>>& walk, c
   }
 }
 
-// What the tile's sums become.
-template <class T>
-struct MmaResult {
-  const T* bias;  // or null
-  T* dst;
-  float* partial;  // of this split, laid out like dst; or null
-  Activation activation;
-  bool wide;  // channels are last and whole 16 bytes, and dst is aligned to them
-};
-
-template <class T>
-__device__ __forceinline__ float finished(const MmaResult<T>& r, float sum, int64_t channel) {
-  if (r.bias) sum += ptx::widen(load_global(r.bias + channel));
-  return activated(sum, r.activation);
-}
-
-// 32 rows of c, from shared memory to dst: 16 bytes of channels a thread, or lanes along the contiguous axis.
-template <class T, int N, bool kChannelsLast>
-__device__ __forceinline__ void store_slab(const DeviceGather& g, const MmaResult<T>& r, const TilePixel* table,
-                                           const float* c, int64_t group, int first) {
-  constexpr int kSlab = MmaShared<half16, 64, N>::kSlab, kStride = MmaShared<half16, 64, N>::kStrideC;
-  constexpr int kWide = 16 / static_cast<int>(sizeof(T));
-  const int dst_c = static_cast<int>(g.dst_c);
-  if (kChannelsLast && r.wide && !r.partial) {
-    for (int at = static_cast<int>(threadIdx.x); at < kSlab / kWide * N; at += kMmaThreads) {
-      const int row = at % (kSlab / kWide) * kWide, n = at / (kSlab / kWide);
-      if (first + row >= dst_c || table[n].dst < 0) continue;
-      const int64_t channel = group * dst_c + first + row, to = table[n].dst + channel;
-      Channels<T, kWide> values;
-#pragma unroll
-      for (int i = 0; i < kWide; ++i)
-        values.at[i] = ptx::narrow<T>(finished(r, load_shared(c + (row + i) * kStride + n), channel + i));
-      store_channels<T, kWide>(r.dst + to, values);
-    }
-    return;
-  }
-  for (int at = static_cast<int>(threadIdx.x); at < kSlab * N; at += kMmaThreads) {
-    const int row = kChannelsLast ? at % kSlab : at / N, n = kChannelsLast ? at / kSlab : at % N;
-    if (first + row >= dst_c || table[n].dst < 0) continue;
-    const int64_t channel = group * dst_c + first + row, to = table[n].dst + channel * g.dst_channel;
-    const float sum = load_shared(c + row * kStride + n);
-    if (r.partial)
-      store_global(r.partial + to, sum);
-    else
-      store_global(r.dst + to, ptx::narrow<T>(finished(r, sum, channel)));
-  }
-}
-
 template <class Op, int M, int N, class Source, bool kChannelsLast>
 __device__ __forceinline__ void mma_im2col_block(const DeviceGather& g, const StorageOf<Op>* src,
-                                                 const StorageOf<Op>* packed, const MmaResult<ElementOf<Op>>& result,
+                                                 const StorageOf<Op>* packed, const TileResult<ElementOf<Op>>& result,
                                                  int split, int splits, int group) {
   using Shared = MmaShared<Op, M, N>;
   constexpr int kStages = Shared::kStages;
@@ -204,17 +155,8 @@ __device__ __forceinline__ void mma_im2col_block(const DeviceGather& g, const St
     if (ahead < end) source.deposit(stage_of(ahead) + M * kStep<Op>);
   }
 
-  auto* const c = reinterpret_cast<float*>(stages);
-#pragma unroll 1
-  for (int slab = 0; slab < M; slab += Shared::kSlab) {
-    if (first_m + slab >= dst_c) return;
-    __syncthreads();
-    tile.each([&](int m, int n, float value) {
-      if (m >= slab && m < slab + Shared::kSlab) store_shared(c + (m - slab) * Shared::kStrideC + n, value);
-    });
-    __syncthreads();
-    store_slab<ElementOf<Op>, N, kChannelsLast>(g, result, table, c, group, first_m + slab);
-  }
+  store_tile<ElementOf<Op>, M, N, kMmaThreads, kChannelsLast>(g, result, table, reinterpret_cast<float*>(stages), tile,
+                                                              group, first_m);
 }
 
 }  // namespace fastconv::cuda

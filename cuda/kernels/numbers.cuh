@@ -19,6 +19,18 @@ struct bfloat16 {
   uint16_t bits;
 };
 
+// What elements are summed in.
+template <class T>
+struct WideOf {
+  using Type = float;
+};
+template <>
+struct WideOf<double> {
+  using Type = double;
+};
+template <class T>
+using Wide = typename WideOf<T>::Type;
+
 inline uint32_t bits_of(float value) {
   uint32_t bits;
   std::memcpy(&bits, &value, sizeof bits);

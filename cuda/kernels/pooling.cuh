@@ -62,17 +62,6 @@ __device__ __forceinline__ Taps taps_of(const PoolAxis& a, int o) {
   return {first, first < end ? (end - first - 1) / a.dilation + 1 : 0, min(reach, a.in + a.pad_hi) - start};
 }
 
-template <class T>
-struct WideOf {
-  using Type = float;
-};
-template <>
-struct WideOf<double> {
-  using Type = double;
-};
-template <class T>
-using Wide = typename WideOf<T>::Type;
-
 // What an average divides by.
 template <class W>
 __device__ __forceinline__ W divisor_of(const DevicePool& p, const Taps& d, const Taps& h, const Taps& w) {

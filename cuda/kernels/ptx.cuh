@@ -118,6 +118,18 @@ __device__ __forceinline__ uint32_t to_tf32(float value) {
 #endif
 }
 
+// a / b to two units of the last place, over the whole range and without the call that the exact quotient makes.
+__device__ __forceinline__ float quotient(float a, float b) {
+#ifdef FASTCONV_EMULATED
+  return a / b;
+#else
+  float q;
+  asm("div.full.f32 %0, %1, %2;\n" : "=f"(q) : "f"(a), "f"(b));
+  return q;
+#endif
+}
+__device__ __forceinline__ double quotient(double a, double b) { return a / b; }
+
 __device__ __forceinline__ float as_float(uint32_t bits) {
 #ifdef FASTCONV_EMULATED
   return float_of(bits);

@@ -18,13 +18,12 @@ __device__ __forceinline__ void locate_pixels(TilePixel* table, const DeviceGath
     TilePixel at{0, -1, 0, 0, 0, 0};
     if (item < static_cast<int>(g.batch) * pixels) {
       const int image = item / pixels, pixel = item % pixels;
-      const int width = static_cast<int>(g.w.dst), height = static_cast<int>(g.h.dst);
-      const int jw = pixel % width, jh = pixel / width % height, jd = pixel / width / height;
+      const PixelPlace j = place_of_pixel(g, pixel);
       at.src = image * g.src_image;
-      at.dst = image * g.dst_image + g.dst_base + jd * g.d.dst_stride + jh * g.h.dst_stride + jw * g.w.dst_stride;
-      at.d = jd * static_cast<int>(g.d.src_step) + static_cast<int>(g.d.offset);
-      at.h = jh * static_cast<int>(g.h.src_step) + static_cast<int>(g.h.offset);
-      at.w = jw * static_cast<int>(g.w.src_step) + static_cast<int>(g.w.offset);
+      at.dst = image * g.dst_image + place_in_dst(g, j);
+      at.d = j.d * static_cast<int>(g.d.src_step) + static_cast<int>(g.d.offset);
+      at.h = j.h * static_cast<int>(g.h.src_step) + static_cast<int>(g.h.offset);
+      at.w = j.w * static_cast<int>(g.w.src_step) + static_cast<int>(g.w.offset);
     }
     table[n] = at;
   }

@@ -43,4 +43,5 @@ inline pybind11::array on_device(const pybind11::array& array) {
   return copy;
 }
 
+void bind_convolutions(pybind11::module_& m);
 void bind_pooling(pybind11::module_& m);
