@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from .cuda_emulator.load import emulated, run_sanitized
-from .test_cuda_conv import ACTIVATIONS, CASES, DIRECTIONS, SAME, TILES, Case, arrays, call, oracle
+from .test_cuda_conv import CASES, DIRECTIONS, SAME, TILES, Case, arrays, call, oracle
+from .test_cuda_epilogue import ACTIVATIONS
 
 HALVES = ["float16", "bfloat16"]
 # Bits of a significand: storing a result rounds it by half a unit of its last place.
