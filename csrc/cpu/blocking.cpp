@@ -112,7 +112,8 @@ GatherBlocking block_gather(const ConvProblem& p, const Gather& g, const Machine
   const int64_t whole = g.depth();
   // A little above kDepth is better done in one pass than in two.
   const int64_t fewest = whole <= kDepth + kDepth / 2 ? 1 : std::min(g.src_c, ceil_div(whole, kDepth));
-  const int64_t most = std::min(g.src_c, std::max(fewest, 2 * ceil_div(whole, kDepth)));
+  // Not more than a few: with millions of channels the choice itself would take seconds.
+  const int64_t most = std::min({g.src_c, std::max(fewest, 2 * ceil_div(whole, kDepth)), fewest + 4});
 
   // Threads share out the pixels where the source is larger than the weights, else the channels: what is larger is
   // then read by one of them only.

@@ -72,8 +72,12 @@ void curve_tile(const CurveTile<T>& t) {
   for (int64_t r = 0; r < t.rows; ++r) {
     T* const y = t.y + r * t.row;
     int64_t q = 0;
-    if (t.col == 1)
+    if (t.col == 1) {
       for (; q + lanes <= t.cols; q += lanes) store(y + q, Curve::template at<T>(load(y + q)));
+      const int left = (int)(t.cols - q);
+      if (left > 0) store_some(y + q, Curve::template at<T>(load_some(y + q, left)), left);
+      continue;
+    }
     for (; q < t.cols; q += lanes) {
       const int count = t.cols - q < lanes ? (int)(t.cols - q) : lanes;
       T some[lanes] = {};

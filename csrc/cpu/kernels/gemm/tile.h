@@ -70,32 +70,41 @@ FASTCONV_INLINE void add_bias(const GemmTile<T>& g, Vector<T> (&acc)[rows][vecto
 // c[i][j..] contiguous: vectors go out as they are.
 template <class T, int rows, int vectors>
 FASTCONV_INLINE void store_rows(const GemmTile<T>& g, Vector<T> (&acc)[rows][vectors]) {
+  // Copies: as far as the compiler knows, what is stored might be g.
+  T* const c = g.c;
+  const T* const add = g.add;
+  const int64_t c_row = g.c_row;
+  const bool activate = g.activate;
 #pragma GCC unroll 16
   for (int i = 0; i < rows; ++i)
 #pragma GCC unroll 2
     for (int v = 0; v < vectors; ++v) {
-      T* const c = g.c + i * g.c_row + v * kLanes<T>;
+      const int64_t at = i * c_row + v * kLanes<T>;
       Vector<T> value = acc[i][v];
-      if (g.add) value += load(g.add + (c - g.c));
-      if (g.activate) value = clamp<T>(value, g.low, g.high);
-      store(c, value);
+      if (add) value += load(add + at);
+      if (activate) value = clamp<T>(value, g.low, g.high);
+      store(c + at, value);
     }
 }
 
 // The same where the last vector is not full, or both lie behind the last column.
 template <class T, int rows, int vectors>
 FASTCONV_INLINE void store_some_rows(const GemmTile<T>& g, Vector<T> (&acc)[rows][vectors]) {
+  T* const c = g.c;
+  const T* const add = g.add;
+  const int64_t c_row = g.c_row;
+  const bool activate = g.activate;
 #pragma GCC unroll 2
   for (int v = 0; v < vectors; ++v) {
     const int left = g.cols - v * kLanes<T>, count = left < kLanes<T> ? left : kLanes<T>;
     if (count <= 0) return;
 #pragma GCC unroll 16
     for (int i = 0; i < rows; ++i) {
-      T* const c = g.c + i * g.c_row + v * kLanes<T>;
+      const int64_t at = i * c_row + v * kLanes<T>;
       Vector<T> value = acc[i][v];
-      if (g.add) value += load_some(g.add + (c - g.c), count);
-      if (g.activate) value = clamp<T>(value, g.low, g.high);
-      store_some(c, value, count);
+      if (add) value += load_some(add + at, count);
+      if (activate) value = clamp<T>(value, g.low, g.high);
+      store_some(c + at, value, count);
     }
   }
 }
@@ -108,14 +117,19 @@ FASTCONV_INLINE void store_block_transposed(const GemmTile<T>& g, Vector<T> (&ac
 #pragma GCC unroll 16
   for (int i = 0; i < count; ++i) block[i] = acc[first + i][v];
   transpose<T>(block);
+  T* const c = g.c;
+  const T* const add = g.add;
+  const int64_t c_col = g.c_col;
+  const int cols = g.cols;
+  const bool activate = g.activate;
 #pragma GCC unroll 16
   for (int j = 0; j < lanes; ++j) {
-    if (v * lanes + j >= g.cols) return;
-    T* const c = g.c + (v * lanes + j) * g.c_col + first;
+    if (v * lanes + j >= cols) return;
+    const int64_t at = (v * lanes + j) * c_col + first;
     Vector<T> value = block[j];
-    if (g.add) value += load_first<count>(g.add + (c - g.c));
-    if (g.activate) value = clamp<T>(value, g.low, g.high);
-    store_first<count>(c, value);
+    if (add) value += load_first<count>(add + at);
+    if (activate) value = clamp<T>(value, g.low, g.high);
+    store_first<count>(c + at, value);
   }
 }
 
