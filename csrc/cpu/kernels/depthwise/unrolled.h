@@ -197,13 +197,13 @@ struct Unrolled {
     const Columns<T, ker, step_w, false> whole{};
     columns(
         [&](int64_t q, int64_t end, int count) __attribute__((always_inline)) {
+          const int64_t first = q;
           if constexpr (kVectors > 1)
             for (; q + (kVectors - 1) * kLanes<T> < end; q += kVectors * kLanes<T>)
               unrolled_block<T, ker, step_h, step_w, kRows, kVectors>(t, filter, offset, whole, x + q * step_w, y + q,
                                                                       kLanes<T>);
-          if constexpr (kVectors > 1) {
-            if (q >= end && q > last) return q;
-          }
+          // `count` is that of the first column: the last vector has one of its own.
+          if (q >= end && q > first) return q;
           do {
             unrolled_block<T, ker, step_h, step_w, kRows, 1>(t, filter, offset, whole, x + q * step_w, y + q, count);
             q += kLanes<T>;
