@@ -55,7 +55,7 @@ def _exact(layer: Layer) -> np.ndarray:
     if importlib.util.find_spec("torch"):
         import torch
 
-        convolve = (torch.conv1d, torch.conv2d, torch.conv3d)[layer.axes - 1]
+        convolve: Any = (torch.conv1d, torch.conv2d, torch.conv3d)[layer.axes - 1]
         window = (layer.stride, layer.padding, layer.dilation, layer.groups)
         answer: np.ndarray = convolve(*(torch.from_numpy(a) for a in (x, w, b)), *window).numpy()
         return answer
