@@ -21,8 +21,6 @@ constexpr double kPackVector = 3, kStageVector = 4, kSegment = 5, kPanelShare = 
 // Cycles that an element of a tile's depth costs where its pixels begin another row, and often another page, of a
 // source that L1 does not hold: the address translations and the line are not foreseen by the hardware. Zen 3.
 constexpr double kJump = 1;
-// The share by which tiles run slower where the weight panel leaves no room in L1, so that both operands come from L2.
-constexpr double kWideShare = 0.08;
 // Cycles to call a tile and finish it, beside its stores, and to begin a row of the stage and one of each phase of a
 // stride. From layers with short sums, Zen 3.
 constexpr double kTile = 30, kStageRow = 8, kStagePhase = 12;
@@ -111,9 +109,7 @@ GatherBlocking block_gather(const ConvProblem& p, const Gather& g, const Machine
   const int64_t bytes = static_cast<int64_t>(size_of(p.dtype)), lanes = m.lanes(bytes), max_rows = gemm_rows(m);
   const int64_t whole = g.depth();
   // A little above kDepth is better done in one pass than in two.
-  const int64_t fewest = whole <= kDepth + kDepth / 2 ? 1 : std::min(g.src_c, ceil_div(whole, kDepth));
-  // Not more than a few: with millions of channels the choice itself would take seconds.
-  const int64_t most = std::min({g.src_c, std::max(fewest, 2 * ceil_div(whole, kDepth)), fewest + 4});
+  const int64_t passes = whole <= kDepth + kDepth / 2 ? 1 : std::min(g.src_c, ceil_div(whole, kDepth));
 
   // Threads share out the pixels where the source is larger than the weights, else the channels: what is larger is
   // then read by one of them only.
@@ -124,25 +120,19 @@ GatherBlocking block_gather(const ConvProblem& p, const Gather& g, const Machine
 
   double least = -1;
   GatherBlocking best;
-  const auto compare = [&](bool panels, bool channels_on_vector, int64_t passes, int64_t blocks) {
+  const auto compare = [&](bool panels, bool channels_on_vector) {
     GatherBlocking b;
     b.panels = panels;
     b.channels_on_vector = channels_on_vector;
     b.k_blocks = {g.src_c, passes};
-    choose_block(b, g, m, bytes, blocks, panels || rows_follow(p, g));
+    choose_block(b, g, m, bytes, blocks_wanted, panels || rows_follow(p, g));
     b.channel_tiles = {g.dst_c, ceil_div(g.dst_c, channels_on_vector ? 2 * lanes : max_rows)};
     const double cycles = gather_cycles(p, g, b, m);
     if (least < 0 || cycles < least) least = cycles, best = std::move(b);
   };
-  // Passes over a sum round it: their number may depend neither on threads nor on the batch, nor on how pixels are
-  // read. It is fixed first, for one block and panels.
-  for (int64_t passes = fewest; passes <= most; ++passes)
-    for (const bool channels_on_vector : {false, true}) compare(true, channels_on_vector, passes, 1);
-  const int64_t passes = best.k_blocks.parts;
-  least = -1;
   for (const bool panels : {false, true})
     if (read == PixelRead::either || panels == (read == PixelRead::panels))
-      for (const bool channels_on_vector : {false, true}) compare(panels, channels_on_vector, passes, blocks_wanted);
+      for (const bool channels_on_vector : {false, true}) compare(panels, channels_on_vector);
   GatherBlocking b = std::move(best);
   b.stage = make_stage(g, p.layout, b.block_rows, b.block_cols);
   // Channels are divided where images, groups and blocks alone leave the threads unevenly loaded.
@@ -159,9 +149,6 @@ double gather_cycles(const ConvProblem& p, const Gather& g, const GatherBlocking
   const bool whole_block = b.panels || rows_follow(p, g);
   double cycles = static_cast<double>(g.d().dst) * slice_cycles(b, g, max_rows, g.dst_c, lanes, whole_block) * depth;
   cycles += results * (store_cycles(p, g, b.channels_on_vector) * passes + 2 * kStoreVector * (passes - 1));
-  const int64_t tile_channels = b.channels_on_vector ? 2 * lanes : max_rows;
-  const int64_t panel_depth = ceil_div(g.src_c, b.k_blocks.parts) * g.taps();
-  if (tile_channels * panel_depth * bytes > m.l1_bytes / 4 * 3) cycles *= 1 + kWideShare;
   const double vectors = all_pixels / static_cast<double>(lanes);
   const int64_t rows = std::min(b.block_rows, g.h().dst);
   const int64_t pixels = whole_block ? rows * b.block_cols : b.block_cols;
