@@ -113,7 +113,8 @@ class Contenders:
     def __init__(self, case: Case, device: Any) -> None:
         import torch
 
-        self.torch, self.case, self.device = torch, case, device
+        self.case, self.device = case, device
+        self.torch: Any = torch
         self.dtype = torch.float16 if case.precision == "fp16" else torch.float32
         self.algorithm, self.flops = "", 0.0
         self.ours: Callable[[Any], Any]
