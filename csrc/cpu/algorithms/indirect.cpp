@@ -46,17 +46,22 @@ void choose_block(GatherBlocking& b, const ConvProblem& p, const Gather& g, cons
   const auto staged = [&](int64_t rows, int64_t cols) {
     return g.src_c * make_stage(g, p.layout, rows, cols, false).plane;
   };
+  // With a wide dilation a block reads far more than it computes: it is never so small that this is done over and over.
+  const auto least = [](const Walk& walk) {
+    return ceil_div(walk.most_offset() - walk.least_offset() + 1, 8 * walk.src_step);
+  };
   b.block_cols = g.w().dst;
-  while (b.block_cols > 8 * lanes && staged(1, b.block_cols) > room)
+  while (b.block_cols > std::max(8 * lanes, 2 * least(g.w())) && staged(1, b.block_cols) > room)
     b.block_cols = ceil_div(b.block_cols, 2 * lanes) * lanes;
   const int64_t one = staged(1, b.block_cols), row = std::max<int64_t>(1, staged(2, b.block_cols) - one);
-  b.block_rows = std::clamp<int64_t>((room - one) / row + 1, 1, g.h().dst);
+  b.block_rows = std::min(g.h().dst, std::max({int64_t{1}, least(g.h()), (room - one) / row + 1}));
   b.d_blocks = g.d().dst;
   b.w_blocks = ceil_div(g.w().dst, b.block_cols);
   // A few blocks for every thread.
   const int64_t units = std::max<int64_t>(1, p.batch * p.groups * b.d_blocks * b.w_blocks);
   const int64_t wanted = threads > 1 ? ceil_div(4 * threads, units) : 1;
-  b.h_blocks = std::min(g.h().dst, std::max(wanted, ceil_div(g.h().dst, b.block_rows)));
+  b.h_blocks = std::min(ceil_div(g.h().dst, std::min(g.h().dst, least(g.h()))),
+                        std::max(wanted, ceil_div(g.h().dst, b.block_rows)));
   b.block_rows = ceil_div(g.h().dst, b.h_blocks);
   b.h_blocks = ceil_div(g.h().dst, b.block_rows);
 }
