@@ -86,9 +86,8 @@ double line_out(const WinogradForm& f) { return f.alpha == 1 ? 0 : (f.alpha / 2 
 
 // Fitted to 33 layers on one thread of a Zen 5 with AVX-512, 1 to 512 channels, 7x7 to 224x224, all forms: by how much
 // tiles are slower than their multiply-adds, cycles per call of one, by how much the transforms are slower than their
-// operations, and cycles per byte of weights out of L3 (hidden behind the products). Out of memory, hardly hidden, it
-// was 0.08 there and is 0.25 on a Zen 3 in a shared machine: the dearer counts, a wrong guess costs more there.
-constexpr double kProducts = 1.1, kCall = 30, kTransform = 1.3, kFromL3 = 0.04, kFromMemory = 0.25;
+// operations, and cycles per byte of weights out of L3 (hidden behind the products) and, hardly hidden, of memory.
+constexpr double kProducts = 1.1, kCall = 30, kTransform = 1.3, kFromL3 = 0.04, kFromMemory = 0.08;
 // Cycles per vector of transformed filters, in a call that does not find them prepared: six layers, Zen 3, AVX2.
 constexpr double kTransformFilter = 6;
 // Vectors moved per vector of pixels that is staged, and stored.
