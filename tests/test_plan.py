@@ -16,7 +16,6 @@ from .directions import operands, to_layout
 from .test_errors import TYPE, VALUE, Row, check_row, refused
 from .worker import Worker
 
-pytest.importorskip("fastconv.plan")
 ALGORITHMS = _core.algorithms()
 MEGABYTE = 1 << 20
 

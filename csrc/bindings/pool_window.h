@@ -51,15 +51,21 @@ inline PoolSpec spec_from(const py::tuple& t, const char* op, DType dtype) {
   return spec;
 }
 
-// The window of max unpooling, in the order in which unpool.py passes it.
-inline PlaceSpec unpool_spec(const char* op, const py::tuple& window, DType dtype, const Shape& x,
-                             const Shape& indices) {
+// What max unpooling and its gradient have in common: the axes and the layout of the window, and the indices.
+inline PlaceSpec place_spec(const char* op, const py::tuple& window, DType dtype, const Shape& indices) {
   PlaceSpec spec;
   spec.op = op;
   spec.spatial = window[0].cast<int>();
   spec.layout = layout_from(window[1].cast<std::string>());
   spec.dtype = dtype;
   spec.indices_shape = indices;
+  return spec;
+}
+
+// The window of max unpooling, in the order in which unpool.py passes it.
+inline PlaceSpec unpool_spec(const char* op, const py::tuple& window, DType dtype, const Shape& x,
+                             const Shape& indices) {
+  PlaceSpec spec = place_spec(op, window, dtype, indices);
   spec.values_name = "x";
   spec.values_shape = x;
   spec.kernel = window[2].cast<Shape>();
@@ -72,12 +78,8 @@ inline PlaceSpec unpool_spec(const char* op, const py::tuple& window, DType dtyp
 // Its gradient has the spatial axes and the layout of that window, and is given the shape of its result.
 inline PlaceSpec unpool_gradient_spec(const char* op, const py::tuple& window, DType dtype, const Shape& grad_output,
                                       const Shape& indices) {
-  PlaceSpec spec;
-  spec.op = op;
-  spec.spatial = window[0].cast<int>();
-  spec.layout = layout_from(window[1].cast<std::string>());
-  spec.dtype = dtype;
-  spec.indices_shape = spec.values_shape = indices;
+  PlaceSpec spec = place_spec(op, window, dtype, indices);
+  spec.values_shape = indices;
   spec.values_name = "indices";
   spec.target_shape = grad_output;
   spec.target_name = "grad_output";

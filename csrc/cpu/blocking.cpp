@@ -18,9 +18,6 @@ constexpr double kStoreVector = 0.1, kStoreTransposed = 1.0, kStoreScalar = 3.0;
 // Cycles to load and store one vector of a panel and of the stage, and to begin a segment of a tile's sum; the share
 // by which tiles run slower from panels in L2. From the 27 layers of the benchmarks, one thread, Zen 5 and Zen 3.
 constexpr double kPackVector = 3, kStageVector = 4, kSegment = 5, kPanelShare = 0.04;
-// Cycles that an element of a tile's depth costs where its pixels begin another row, and often another page, of a
-// source that L1 does not hold: the address translations and the line are not foreseen by the hardware. Zen 3.
-constexpr double kJump = 1;
 // Cycles to call a tile and finish it, beside its stores, and to begin a row of the stage and one of each phase of a
 // stride. From layers with short sums, Zen 3.
 constexpr double kTile = 30, kStageRow = 8, kStagePhase = 12;

@@ -114,6 +114,10 @@ double tile_cycles(int64_t rows, int64_t max_rows, int64_t cols, int64_t lanes);
 // Estimated cycles to bring the source of a gather, one image and group, into its stage.
 double stage_cycles(const Gather& gather, Layout layout, int64_t lanes);
 
+// Cycles that an element of a tile's depth costs where its pixels begin another row, and often another page, of a
+// source that L1 does not hold: the address translations and the line are not foreseen by the hardware. Zen 3.
+constexpr double kJump = 1;
+
 // How tiles may read the pixels: packed into panels, where they lie (in the stage or in the source), or as is cheaper.
 enum class PixelRead : uint8_t { panels, in_place, either };
 

@@ -95,7 +95,7 @@ double term_cycles(double rows, double vectors) {
 // transposed, one by one; to begin a block and a tile of channels in it.
 // Bytes of weights a cycle, from L2 and from behind it. Fitted to some forty layers, one thread, Zen 3.
 constexpr double kTile = 12, kStore = 1.5, kStoreTransposed = 6, kStoreScalar = 3;
-constexpr double kJump = 1, kBlock = 150, kWeightsNear = 32, kWeightsFar = 8;
+constexpr double kBlock = 150, kWeightsNear = 32, kWeightsFar = 8;
 
 double indirect_cycles(const ConvProblem& p, const Gather& g, const GatherBlocking& b, const Machine& m) {
   const int64_t lanes = m.lanes(element_bytes(p));
@@ -106,7 +106,6 @@ double indirect_cycles(const ConvProblem& p, const Gather& g, const GatherBlocki
   const double store = last ? kStoreTransposed : g.w().dst_step == 1 ? kStore : kStoreScalar * per_lane;
   const double weights = depth * static_cast<double>(g.dst_c * element_bytes(p));
   const double all_weights = weights * static_cast<double>(p.groups), near = static_cast<double>(m.l2_bytes) / 2;
-  // As in blocking.cpp: a term whose pixels lie in another row, and often in another page, of what L1 does not hold.
   const int64_t source = g.src_c * g.h().src * g.w().src * element_bytes(p);
   const double jump = b.stage.in_place && source > m.l1_bytes && b.channel_tiles.parts > 1 ? kJump : 0;
   double cycles = static_cast<double>(b.blocks() * (1 + b.channel_tiles.parts)) * kBlock +

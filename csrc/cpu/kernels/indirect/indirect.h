@@ -1,7 +1,7 @@
 // Tiles that read their pixels through a table of offsets: nothing is lowered, and a sum may be short.
 //
-//   y[i][pixel] = act( bias[i] + sum over k < depth of  weights[k][i] * src[place(pixel) + offset[k]]  (+
-//   add[i][pixel]) )
+//   y[i][pixel] = act( bias[i] + sum over k < depth of  weights[k][i] * src[place(pixel) + offset[k]]
+//                     + add[i][pixel], where there is one )
 //
 // k runs over the input channels and taps together, so that one loop, and no loop per tap, does the whole sum; for a
 // sum of nine terms what stands around the loop decides. One call does `rows` output channels of a whole block of

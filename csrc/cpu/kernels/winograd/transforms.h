@@ -4,6 +4,9 @@
 // (x^2 - q^2) over the other pairs, rows +p and -p of B are  x^2 E +- p x E.  Per line of alpha elements that is 4, 12
 // and 24 operations for alpha = 4, 6, 8.
 //
+// Weight gradients use the same matrices transposed: `spread` brings a gradient's results to the points, `taps` the
+// sums at the points to the filter. Filters have a header of their own, filters.h.
+//
 // A tile is transformed along its columns into a small block on the stack, then along its rows. The block of alpha = 6
 // and 8 exceeds the registers: it is kept as memory on purpose, and a line of it in registers.
 #pragma once
