@@ -158,6 +158,8 @@ CASES: tuple[ConvCase, ...] = (
     _square("dilation_multiple_of_stride", 1, 4, 6, 15, 3, dilation=4, stride=2, padding=4),
     _square("dilation_below_stride", 1, 4, 6, 16, 3, dilation=2, stride=3, padding=1, bias=True),
     _square("dilation_reaches_beyond_the_image", 1, 3, 5, 4, 3, dilation=5, padding=5),
+    ConvCase("dilation_with_uneven_phases", 2, 9, 11, (11, 19), (3, 3), (1, 1), ((3, 2), (2, 3)), (3, 2), bias=True),
+    ConvCase("dilation_of_columns", 1, 10, 6, (3, 24), (3, 5), (1, 1), ((1, 1), (6, 6)), (1, 3), activation="relu"),
     ConvCase("dilation_differs", 1, 5, 7, (10, 14), (3, 2), (1, 1), ((2, 2), (0, 3)), (2, 5)),
     # -- groups ---------------------------------------------------------------------------------------------------
     _square("grouped", 2, 12, 18, 9, 3, padding=1, groups=3, bias=True),
@@ -195,6 +197,7 @@ CASES: tuple[ConvCase, ...] = (
     ConvCase("wide_kernel", 1, 5, 6, (6, 21), (1, 9), (1, 2), ((0, 0), (4, 1))),
     # -- one and three axes ---------------------------------------------------------------------------------------
     ConvCase("signal", 3, 6, 10, (40,), (5,), (1,), ((2, 2),), bias=True, activation="relu"),
+    ConvCase("signal_dilated_far", 1, 7, 12, (130,), (3,), (1,), ((90, 0),), (45,), bias=True),
     ConvCase("signal_strided_dilated", 2, 4, 7, (33,), (3,), (3,), ((2, 1),), (2,), bias=True),
     ConvCase("signal_causal_grouped", 1, 8, 4, (17,), (4,), (1,), ((3, 0),), groups=4),
     ConvCase("volume", 1, 4, 6, (5, 6, 7), (3, 3, 3), (1, 1, 1), ((1, 1),) * 3, bias=True),

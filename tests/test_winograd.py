@@ -45,6 +45,28 @@ def test_error_on_normal_numbers(
         assert np.abs(got - right).max() <= 3e-5 * np.abs(right).max(), isa
 
 
+@pytest.mark.parametrize(
+    ("kernel", "size", "dilation"),
+    [((3, 3), (28, 28), (2, 2)), ((3, 3), (33, 29), (6, 5)), ((1, 3), (1, 900), (1, 128))],
+)
+def test_phases_of_a_dilation(
+    kernel: tuple[int, int], size: tuple[int, int], dilation: tuple[int, int], isa: str
+) -> None:
+    """Each phase is a convolution of its own, with the rounding of one."""
+    rng = np.random.default_rng(sum(size))
+    x = rng.standard_normal((1, 128, *size)).astype(np.float32)
+    w = rng.standard_normal((40, 128, *kernel)).astype(np.float32)
+    pads = [(k // 2 * d, k // 2 * d) for k, d in zip(kernel, dilation, strict=True)]
+    window = ((1, 1), pads, dilation, 1)
+    y = fastconv.conv2d(x, w, padding=pads, dilation=dilation, algorithm="winograd")
+    expected = oracle.forward(x.astype(np.float64), w.astype(np.float64), None, *window)
+    back = fastconv.grad.conv2d_input(x.shape, w, y, padding=pads, dilation=dilation, algorithm="winograd")
+    wanted = oracle.input_gradient(size, w.astype(np.float64), y.astype(np.float64), *window)
+    for got, right in ((y, expected), (back, wanted)):
+        assert np.linalg.norm(got - right) <= 1.5e-5 * np.linalg.norm(right), isa
+        assert np.abs(got - right).max() <= 3e-5 * np.abs(right).max(), isa
+
+
 def test_chosen_by_auto_and_never_by_exact() -> None:
     shapes = ((1, 64, 56, 56), (64, 64, 3, 3))
     assert fastconv.explain(*shapes, padding=1).algorithm == "winograd"

@@ -70,9 +70,11 @@ enum class DepthwiseNest : uint8_t { image, turned, staged, channels, sums };
 struct WinogradBlocking {
   int form_h = 0, form_w = 0;  // rows of kWinogradForms
   int64_t positions = 0;       // products per tile and pair of channels
-  int64_t tiles_h = 0, tiles_w = 0;
+  int64_t dilation_h = 1, dilation_w = 1;
+  int64_t tiles_h = 0, tiles_w = 0;          // of each phase of a dilation
   Split depths;                              // source channels, per pass over the sums
-  Split rows, cols;                          // tile rows of all images; tile columns: a block is one part of each
+  Split rows, cols, phases;                  // tile rows of all images and phases of rows; tile columns; phases of
+                                             // columns: a block is one part of each
   int64_t block_tiles = 0;                   // of the largest block
   int64_t tile_step = 0, position_step = 0;  // of the transformed input
   int64_t sum_step = 0, sum_position = 0;    // of the products summed over the source channels
@@ -81,6 +83,7 @@ struct WinogradBlocking {
   int64_t packed_group = 0;
 
   int64_t chunks() const { return (panels + chunk_panels - 1) / chunk_panels; }
+  int64_t blocks() const { return rows.parts * cols.parts * phases.parts; }
 };
 
 // How a weight gradient by Winograd's algorithm is divided (algorithms/winograd_weights.cpp). Sizes are in elements.

@@ -1,8 +1,8 @@
 // winograd: convolutions of stride 1 by Winograd's minimal filtering.
 //
 //   F(2x2), F(4x4), F(6x6) for 3x3;  F(2x2), F(4x4) for 5x5;  F(2x2) for 7x7;  the 1-D forms of the same for 1x3, 3x1,
-//   1x5, 1x7 and so on. For the loop nest see winograd.h, for
-//   that of the weight gradient winograd_weights.cpp.
+//   1x5, 1x7 and so on, dilated or not. For the loop nest see winograd.h, for that of the weight gradient
+//   winograd_weights.cpp.
 //
 // It rounds worse than a plain sum: differences of inputs are multiplied with differences of filters, and large
 // intermediate values cancel. The row is not exact, and float64 is refused: who computes in it wants its digits.
@@ -17,10 +17,7 @@ namespace fastconv {
 namespace {
 
 // A result row of a gather that Winograd's algorithm can compute: neighbours read neighbours.
-bool unit_steps(const Walk& walk) {
-  return walk.src_step == 1 && walk.dst_step == 1 && walk.dst == walk.dst_full &&
-         (walk.taps == 1 || walk.offset_step == 1 || walk.offset_step == -1);
-}
+bool unit_steps(const Walk& walk) { return walk.src_step == 1 && walk.dst_step == 1 && walk.dst == walk.dst_full; }
 
 bool identity(const Walk& walk) {
   return walk.taps == 1 && walk.src_step == 1 && walk.offset == 0 && walk.src == walk.dst && walk.dst_step == 1 &&
@@ -43,8 +40,9 @@ WinogradBlocking block_tiles(const ConvProblem& p, const Gather& g, const Machin
   WinogradBlocking b;
   b.form_h = form_h, b.form_w = form_w;
   b.positions = h.alpha * w.alpha;
-  b.tiles_h = ceil_div(g.h().dst, h.results);
-  b.tiles_w = ceil_div(g.w().dst, w.results);
+  b.dilation_h = winograd_dilation(g.h()), b.dilation_w = winograd_dilation(g.w());
+  b.tiles_h = ceil_div(ceil_div(g.h().dst, b.dilation_h), h.results);
+  b.tiles_w = ceil_div(ceil_div(g.w().dst, b.dilation_w), w.results);
   b.depths = {g.src_c, ceil_div(g.src_c, kDepth)};
   b.panels = ceil_div(g.dst_c, width);
   const int64_t last = g.dst_c - (b.panels - 1) * width;
@@ -62,11 +60,13 @@ WinogradBlocking block_tiles(const ConvProblem& p, const Gather& g, const Machin
   const int64_t least = (b.packed_group * element > m.l2_bytes / 2 ? 4 : 1) * gemm.max_rows;
   const int64_t most = std::max<int64_t>(1, static_cast<int64_t>(kThreadScratchBytes) / 2 / input_bytes);
   int64_t tiles = large ? most : std::min(most, std::max(least, m.l2_bytes * 3 / 4 / (input_bytes + sum_bytes)));
-  const int64_t images = p.batch * g.d().dst, rows = images * b.tiles_h;
+  const int64_t rows = p.batch * g.d().dst * b.dilation_h * b.tiles_h;
   if (threads > 1 && !large)
-    tiles = std::min(tiles, std::max<int64_t>(gemm.max_rows, rows * b.tiles_w / (2 * threads)));
-  b.cols = {b.tiles_w, ceil_div(b.tiles_w, tiles)};
-  const int64_t cols = ceil_div(b.tiles_w, b.cols.parts), block_rows = std::max<int64_t>(1, tiles / cols);
+    tiles = std::min(tiles, std::max<int64_t>(gemm.max_rows, rows * b.tiles_w * b.dilation_w / (2 * threads)));
+  b.phases = {b.dilation_w, ceil_div(b.dilation_w, tiles)};
+  const int64_t phases = ceil_div(b.dilation_w, b.phases.parts);
+  b.cols = {b.tiles_w, ceil_div(b.tiles_w, tiles / phases)};
+  const int64_t cols = ceil_div(b.tiles_w, b.cols.parts) * phases, block_rows = std::max<int64_t>(1, tiles / cols);
   b.rows = {rows, std::max<int64_t>(1, ceil_div(rows, block_rows))};
   b.block_tiles = cols * ceil_div(rows, b.rows.parts);
   b.position_step = winograd_pitch(b.block_tiles * b.tile_step);
@@ -75,7 +75,7 @@ WinogradBlocking block_tiles(const ConvProblem& p, const Gather& g, const Machin
   b.chunk_panels = std::clamp<int64_t>(sums, 1, b.panels);
   b.sum_step = winograd_pitch(b.chunk_panels * width);
   b.sum_position = winograd_pitch(b.block_tiles * b.sum_step);
-  const int64_t units = p.groups * b.rows.parts * b.cols.parts;
+  const int64_t units = p.groups * b.blocks();
   if (threads > 1 && units < 8 * threads && units % threads != 0)
     b.c_splits = std::min(b.chunks(), ceil_div(8 * threads, units));
   return b;
@@ -97,8 +97,8 @@ constexpr double kStagePixel = 3, kStorePixel = 4;
 double block_cycles(const Gather& g, const Machine& m, const WinogradBlocking& b) {
   const GemmKernel<float>& gemm = kernels_for(m.isa).gemm.f32;
   const WinogradForm &h = kWinogradForms[b.form_h], &w = kWinogradForms[b.form_w];
-  const double blocks = static_cast<double>(b.rows.parts * b.cols.parts), positions = static_cast<double>(b.positions);
-  const double tiles = static_cast<double>(b.rows.count * b.tiles_w), results = h.results * w.results;
+  const double blocks = static_cast<double>(b.blocks()), positions = static_cast<double>(b.positions);
+  const double tiles = static_cast<double>(b.rows.count * b.tiles_w * b.dilation_w), results = h.results * w.results;
   const double in_vectors = tiles * static_cast<double>(ceil_div(g.src_c, gemm.lanes));
   const double out_vectors = tiles * static_cast<double>(ceil_div(g.dst_c, gemm.lanes));
   const int64_t block = std::max<int64_t>(1, static_cast<int64_t>(std::llround(tiles / blocks)));
@@ -147,9 +147,14 @@ double winograd_line_in(int alpha) { return alpha == 1 ? 0 : alpha == 4 ? 4 : al
 Support winograd_supports(const ConvProblem& p, const Machine&) {
   if (p.dtype != DType::float32) return {"winograd computes in float32 only"};
   const std::vector<Gather> gathers = make_gathers(p);
-  if (gathers.size() != 1 || !unit_steps(gathers[0].h()) || !unit_steps(gathers[0].w()))
-    return {"needs stride 1 and dilation 1"};
+  if (gathers.size() != 1 || !unit_steps(gathers[0].h()) || !unit_steps(gathers[0].w())) return {"needs stride 1"};
   const Gather& g = gathers[0];
+  for (const Walk& walk : {g.h(), g.w()}) {
+    const int64_t dilation = winograd_dilation(walk);
+    if (dilation == 1) continue;
+    if (p.direction == Direction::weight_gradient) return {"computes weight gradients without dilation only"};
+    if (dilation >= walk.dst) return {cat("needs a dilation below the extent of the result, here ", dilation)};
+  }
   if (!identity(g.d())) return {"needs a kernel of depth 1, without padding along it"};
   if (!odd_taps(g.h().taps) || !odd_taps(g.w().taps) || g.taps() == 1)
     return {cat("needs kernels of 1, 3, 5 or 7 taps along each axis and more than 1x1, here ", g.h().taps, "x",
@@ -179,10 +184,10 @@ void winograd_prepare(ConvPlan& plan) {
   const auto [h, w] = choose_forms(p, g, plan.machine);
   WinogradBlocking& b = plan.blocking.winograd;
   b = block_tiles(p, g, plan.machine, plan.threads, h, w);
-  plan.blocking.items = p.groups * b.rows.parts * b.cols.parts * b.c_splits;
+  plan.blocking.items = p.groups * b.blocks() * b.c_splits;
   if (p.batch == 0) plan.blocking.items = 0;
   plan.packed_bytes = static_cast<size_t>(p.groups * b.packed_group) * sizeof(float);
-  plan.packs_in_run = plan.packed_bytes > kPackedScratchBytes || b.rows.parts * b.cols.parts == 1;
+  plan.packs_in_run = plan.packed_bytes > kPackedScratchBytes || b.blocks() == 1;
   plan.blocking.thread_bytes = winograd_thread_bytes(plan);
   plan.workspace_bytes = align_up(static_cast<size_t>(p.bias_length() + 2 * kPackSlack) * sizeof(float)) +
                          static_cast<size_t>(plan.threads) * plan.blocking.thread_bytes;

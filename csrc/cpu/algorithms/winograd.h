@@ -12,6 +12,10 @@
 // Each sum runs over the source channels in one order in one accumulator; neither blocks nor threads nor neighbours in
 // the batch change a result, and neither does the batch the choice of a form.
 //
+// A dilation of d divides an axis into d phases: results j, j + d, j + 2d .. read pixels as far apart and no others, so
+// that each phase is a convolution of its own. Phases of rows are images; those of columns are staged together, pixel
+// by pixel as they lie, and their tiles take every d-th one.
+//
 // Tried and lost: F(2x2) for 512 channels of 7x7, to read fewer weights: the products outweigh what is saved.
 // Sums in one pass over all source channels: at 512 channels and alpha = 8 the worst element reached 2.9e-5 of the
 // largest. The points 0.7, 1, 1.4 and 0.5, 0.9, 1.6 for alpha = 8: up to three times the error of 0.5, 1, 2.
@@ -24,6 +28,11 @@ namespace fastconv {
 
 // The axis of a gather as Winograd's algorithm reads it: result j reads origin + j .. origin + j + taps - 1.
 inline int64_t winograd_origin(const Walk& walk) { return walk.least_offset(); }
+
+// The distance between neighbours that a result reads.
+inline int64_t winograd_dilation(const Walk& walk) {
+  return walk.taps == 1 ? 1 : walk.offset_step < 0 ? -walk.offset_step : walk.offset_step;
+}
 
 struct WinogradPanel {
   int64_t first, count, width;  // result channels of the group; lanes

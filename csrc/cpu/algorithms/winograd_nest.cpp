@@ -15,23 +15,24 @@ struct Scratch {
     const WinogradBlocking& b = plan.blocking.winograd;
     const WinogradForm &h = kWinogradForms[b.form_h], &w = kWinogradForms[b.form_w];
     const int64_t lanes = plan.machine.lanes(sizeof(float));
-    const int64_t cols = ceil_div(b.cols.count, b.cols.parts);
+    const int64_t cols = ceil_div(b.cols.count, b.cols.parts), phases = ceil_div(b.phases.count, b.phases.parts);
     const int64_t rows = std::min(b.tiles_h, ceil_div(b.rows.count, b.rows.parts));
-    stage = carver.take<float>((rows * h.results + h.alpha) * (cols * w.results + w.alpha) * lanes);
+    stage = carver.take<float>((rows * h.results + h.alpha) * (cols * w.results + w.alpha) * phases * lanes);
     tiles = carver.take<float>(b.positions * b.position_step);
     sums = carver.take<float>(b.positions * b.sum_position);
     // One row of tiles; a tile that hangs over the edge writes over the rows below it.
-    results = carver.take<float>((h.results * cols * w.results + w.results) * lanes);
-    residual = carver.take<float>((h.results * cols * w.results + w.results) * lanes);
+    results = carver.take<float>((h.results * cols * phases + 1) * w.results * lanes);
+    residual = carver.take<float>((h.results * cols * phases + 1) * w.results * lanes);
     // Weights that a call without prepared ones transforms where they are read: of one pass over the channels.
     const int64_t depth = ceil_div(b.depths.count, b.depths.parts);
     weights = carver.take<float>(plan.packs_in_run ? b.positions * winograd_pitch(depth * 2 * lanes) : 0);
   }
 };
 
-// Rows [first, first + rows) of the tiles of one image, the block's columns; `tile`: the block's number of the first.
+// Rows [first, first + rows) of the tiles of one phase of one image, the block's columns; `tile`: the block's number of
+// the first.
 struct TileRows {
-  int64_t image, first, rows, tile;
+  int64_t image, phase, first, rows, tile;
 };
 
 class WinogradRun {
@@ -69,16 +70,18 @@ class WinogradRun {
 
   void item(int64_t item, int thread, Interrupt& interrupt) {
     const int64_t split = item % b_.c_splits, block = item / b_.c_splits;
-    const int64_t col_block = block % b_.cols.parts, row_block = block / b_.cols.parts % b_.rows.parts;
-    const int64_t group = block / b_.cols.parts / b_.rows.parts;
+    int64_t rest = block;
+    const int64_t phase_block = rest % b_.phases.parts, col_block = (rest /= b_.phases.parts) % b_.cols.parts;
+    const int64_t row_block = (rest /= b_.cols.parts) % b_.rows.parts, group = rest / b_.rows.parts;
     Scratch& s = scratch_[static_cast<size_t>(thread)];
-    const Columns columns{b_.cols.begin(col_block), b_.cols.size(col_block)};
+    const Columns columns{b_.cols.begin(col_block), b_.cols.size(col_block), b_.phases.begin(phase_block),
+                          b_.phases.size(phase_block)};
     // Parts of the channels of one block come one after the other: the input transformed for the last is still there.
     if (last_block_[static_cast<size_t>(thread)] != block) {
       for_images(row_block, columns, [&](const TileRows& r) { read_tiles(group, r, columns, s); });
       last_block_[static_cast<size_t>(thread)] = block;
     }
-    const int64_t tiles = b_.rows.size(row_block) * columns.count;
+    const int64_t tiles = b_.rows.size(row_block) * columns.tiles();
     const Split parts{b_.chunks(), b_.c_splits};
     for (int64_t chunk = parts.begin(split); chunk < parts.begin(split + 1); ++chunk) {
       const int64_t first = chunk * b_.chunk_panels, last = std::min(b_.panels, first + b_.chunk_panels);
@@ -91,8 +94,10 @@ class WinogradRun {
   }
 
  private:
+  // Columns of tiles, and those of their phases that the block has; a row of tiles is phase after phase.
   struct Columns {
-    int64_t first, count;
+    int64_t first, count, phase, phases;
+    int64_t tiles() const { return count * phases; }
   };
 
   bool nhwc() const { return p_.layout == Layout::nhwc; }
@@ -104,7 +109,8 @@ class WinogradRun {
     const int64_t begin = row, end = b_.rows.begin(row_block + 1);
     while (row < end) {
       const int64_t first = row % b_.tiles_h, rows = std::min(end - row, b_.tiles_h - first);
-      f(TileRows{row / b_.tiles_h, first, rows, (row - begin) * columns.count});
+      const int64_t image = row / b_.tiles_h;
+      f(TileRows{image / b_.dilation_h, image % b_.dilation_h, first, rows, (row - begin) * columns.tiles()});
       row += rows;
     }
   }
@@ -120,13 +126,22 @@ class WinogradRun {
     return {((n * all + group * channels) * depth + d) * height * width, depth * height * width, width, 1};
   }
 
+  // Calls f(at, col, count) for pixels that are neighbours in the image and in a staged row: `steps` pixels of each of
+  // the block's phases, from the column of the first tile of phase 0 on.
+  template <class F>
+  void for_runs(const Columns& columns, int64_t col0, int64_t steps, const F& f) const {
+    if (columns.phases == b_.dilation_w) return f(0, col0, steps * columns.phases);
+    for (int64_t i = 0; i < steps; ++i) f(i * columns.phases, col0 + i * b_.dilation_w + columns.phase, columns.phases);
+  }
+
   void read_tiles(int64_t group, const TileRows& r, const Columns& columns, Scratch& s) const {
-    const int64_t rows = (r.rows - 1) * h_.results + h_.alpha, cols = (columns.count - 1) * w_.results + w_.alpha;
+    const int64_t steps = (columns.count - 1) * w_.results + w_.alpha, cols = steps * columns.phases;
+    const int64_t rows = (r.rows - 1) * h_.results + h_.alpha, step = b_.dilation_h;
     const Place from = place(group, r.image, g_.src_c, g_.h(), g_.w(), true);
-    const int64_t row0 = r.first * h_.results + winograd_origin(g_.h());
-    const int64_t col0 = columns.first * w_.results + winograd_origin(g_.w());
-    const int64_t y0 = std::clamp<int64_t>(-row0, 0, rows), y1 = std::clamp(g_.h().src - row0, y0, rows);
-    const int64_t x0 = std::clamp<int64_t>(-col0, 0, cols), x1 = std::clamp(g_.w().src - col0, x0, cols);
+    const int64_t row0 = r.first * h_.results * step + r.phase + winograd_origin(g_.h());
+    const int64_t col0 = columns.first * w_.results * b_.dilation_w + winograd_origin(g_.w());
+    const int64_t y0 = std::clamp<int64_t>(ceil_div(-row0, step), 0, rows);
+    const int64_t y1 = std::clamp(ceil_div(g_.h().src - row0, step), y0, rows);
     const auto zero = [this](float* first, int64_t pixels) {
       std::memset(first, 0, static_cast<size_t>(pixels * lanes_) * sizeof(float));
     };
@@ -134,22 +149,33 @@ class WinogradRun {
       const int64_t channels = std::min(lanes_, g_.src_c - c);
       zero(s.stage, y0 * cols);
       for (int64_t y = y0; y < y1; ++y) {
-        float* const row = s.stage + y * cols * lanes_;
-        const float* const first = src_ + from.offset + c * from.plane + (row0 + y) * from.row + (col0 + x0) * from.col;
-        zero(row, x0);
-        if (nhwc())
-          kernels_.pack.f32.pad_rows({row + x0 * lanes_, lanes_, lanes_, 0, channels, first, from.col, 1, x1 - x0});
-        else
-          kernels_.winograd.gather({first, row + x0 * lanes_, from.plane, channels, x1 - x0});
-        zero(row + x1 * lanes_, cols - x1);
+        const float* const line = src_ + from.offset + c * from.plane + (row0 + y * step) * from.row;
+        for_runs(columns, col0, steps, [&](int64_t at, int64_t col, int64_t count) {
+          float* const row = s.stage + (y * cols + at) * lanes_;
+          const int64_t x0 = std::clamp<int64_t>(-col, 0, count), x1 = std::clamp(g_.w().src - col, x0, count);
+          const float* const first = line + (col + x0) * from.col;
+          zero(row, x0);
+          if (nhwc())
+            kernels_.pack.f32.pad_rows({row + x0 * lanes_, lanes_, lanes_, 0, channels, first, from.col, 1, x1 - x0});
+          else
+            kernels_.winograd.gather({first, row + x0 * lanes_, from.plane, channels, x1 - x0});
+          zero(row + x1 * lanes_, count - x1);
+        });
       }
       zero(s.stage + y1 * cols * lanes_, (rows - y1) * cols);
-      const auto transform = kernels_.winograd.input[b_.form_h][b_.form_w];
-      for (int64_t tile_row = 0; tile_row < r.rows; ++tile_row)
-        transform({s.stage + tile_row * h_.results * cols * lanes_, cols * lanes_, lanes_, w_.results * lanes_,
-                   s.tiles + (r.tile + tile_row * columns.count) * b_.tile_step + c, b_.position_step, b_.tile_step,
-                   columns.count});
+      transform_stage(r, columns, cols, c, s);
     }
+  }
+
+  // The staged pixels of a vector of channels, `cols` in a row, to the transformed tiles.
+  void transform_stage(const TileRows& r, const Columns& columns, int64_t cols, int64_t c, Scratch& s) const {
+    const auto transform = kernels_.winograd.input[b_.form_h][b_.form_w];
+    const int64_t step = columns.phases * lanes_;
+    for (int64_t i = 0; i < r.rows; ++i)
+      for (int64_t phase = 0; phase < columns.phases; ++phase)
+        transform({s.stage + (i * h_.results * cols + phase) * lanes_, cols * lanes_, step, w_.results * step,
+                   s.tiles + (r.tile + i * columns.tiles() + phase * columns.count) * b_.tile_step + c,
+                   b_.position_step, b_.tile_step, columns.count});
   }
 
   // The sums of panels [first, last) of the result channels.
@@ -190,62 +216,89 @@ class WinogradRun {
     }
   }
 
+  // Results of a row of tiles: where those of channel 0 begin, image rows and columns; `pitch` pixels in a row of the
+  // small block.
+  struct Results {
+    Place at;
+    const Columns& columns;
+    int64_t rows, col0, pitch;
+  };
+
   // The results of channels [channel0, channel1) of the group, from their sums.
   void write_tiles(int64_t group, const TileRows& r, const Columns& columns, int64_t channel0, int64_t channel1,
                    Scratch& s) const {
     const Place to = place(group, r.image, g_.dst_c, g_.h(), g_.w(), false);
-    const int64_t x = columns.first * w_.results, last = columns.count - 1;
-    const int64_t cols = std::min(g_.w().dst - x, columns.count * w_.results);
+    const int64_t col0 = columns.first * w_.results * b_.dilation_w, last = columns.count - 1;
+    const int64_t step = columns.phases * lanes_, whole = columns.count * w_.results * columns.phases;
+    Results block{to, columns, 0, col0, b_.dilation_w == 1 ? std::min(g_.w().dst - col0, whole) : whole};
+    block.at.row = to.row * b_.dilation_h;
     WinogradOutput o{};
     o.position = b_.sum_position, o.src_tile = -b_.sum_step;
-    o.row = cols * lanes_, o.col = lanes_, o.dst_tile = -w_.results * lanes_;
+    o.row = block.pitch * lanes_, o.col = step, o.dst_tile = -w_.results * step;
     o.tiles = columns.count;
     set_clamp(o, p_.activation, true);
-    // From right to left: what a tile writes beyond the last column is the beginning of the next row, written later.
-    o.dst = s.results + last * w_.results * lanes_;
     const auto transform = kernels_.winograd.output[b_.form_h][b_.form_w];
     for (int64_t tile_row = 0; tile_row < r.rows; ++tile_row) {
-      const int64_t y = (r.first + tile_row) * h_.results, rows = std::min<int64_t>(h_.results, g_.h().dst - y);
+      const int64_t y = (r.first + tile_row) * h_.results, height = ceil_div(g_.h().dst - r.phase, b_.dilation_h);
+      block.rows = std::min<int64_t>(h_.results, height - y);
+      if (block.rows <= 0) return;  // the last tiles of a phase with fewer rows
+      block.at.offset = to.offset + (y * b_.dilation_h + r.phase) * to.row;
       for (int64_t c = channel0; c < channel1; c += lanes_) {
-        o.src = s.sums + (r.tile + tile_row * columns.count + last) * b_.sum_step + c - channel0;
         o.bias = bias_ ? bias_ + group * g_.dst_c + c : nullptr;
         const int64_t channels = std::min(lanes_, g_.dst_c - c);
-        if (residual_) {
-          load_rows(s.residual, to, c, channels, y, rows, x, cols);
-          o.add = s.residual + (o.dst - s.results);
+        if (residual_) load_rows(s.residual, block, c, channels);
+        for (int64_t phase = 0; phase < columns.phases; ++phase) {
+          const int64_t tile = r.tile + tile_row * columns.tiles() + phase * columns.count + last;
+          o.src = s.sums + tile * b_.sum_step + c - channel0;
+          // From right to left: what a tile writes beyond the last column is the beginning of the next row, written
+          // later.
+          const int64_t first = last * w_.results * step + phase * lanes_;
+          o.dst = s.results + first;
+          o.add = residual_ ? s.residual + first : nullptr;
+          transform(o);
         }
-        transform(o);
-        if (curve_) curve_({s.results, 0, 1, 1, rows * cols * lanes_});
-        store_rows(s.results, to, c, channels, y, rows, x, cols);
+        if (curve_) curve_({s.results, 0, 1, 1, block.rows * block.pitch * lanes_});
+        store_rows(s.results, block, c, channels);
       }
     }
   }
 
-  // Rows y.. and columns x.. of the residual, as store_rows has the block of results.
-  void load_rows(float* block, const Place& at, int64_t c, int64_t channels, int64_t y, int64_t rows, int64_t x,
-                 int64_t cols) const {
-    const float* const first = residual_ + at.offset + c * at.plane + y * at.row + x * at.col;
-    for (int64_t i = 0; i < rows; ++i) {
-      float* const row = block + i * cols * lanes_;
-      if (nhwc())
-        kernels_.pack.f32.pad_rows({row, lanes_, lanes_, 0, channels, first + i * at.row, at.col, 1, cols});
-      else
-        kernels_.winograd.gather({first + i * at.row, row, at.plane, channels, cols});
-    }
+  // Calls f(pixel of the small block, pixel of the image, count) for what lies side by side in both.
+  template <class F>
+  void for_results(const Results& b, bool merge, const F& f) const {
+    const int64_t steps = b.columns.count * w_.results;
+    const bool whole = b_.dilation_h == 1 && b.columns.phases == b_.dilation_w && b.pitch == g_.w().dst;
+    if (merge && whole)  // rows follow each other
+      return f(0, b.at.offset, b.rows * b.pitch);
+    for (int64_t i = 0; i < b.rows; ++i)
+      for_runs(b.columns, b.col0, steps, [&](int64_t at, int64_t col, int64_t count) {
+        count = std::min(count, g_.w().dst - col);
+        if (count > 0) f(i * b.pitch + at, b.at.offset + i * b.at.row + col * b.at.col, count);
+      });
   }
 
-  // The block of pixels with `channels` lanes to rows y.. and columns x.. of the result.
-  void store_rows(const float* block, const Place& to, int64_t c, int64_t channels, int64_t y, int64_t rows, int64_t x,
-                  int64_t cols) const {
-    float* const first = dst_ + to.offset + c * to.plane + y * to.row + x * to.col;
-    if (cols == g_.w().dst) cols *= rows, rows = 1;  // whole rows follow each other
-    for (int64_t i = 0; i < rows; ++i) {
-      const float* const row = block + i * cols * lanes_;
+  // What is to be added, as store_rows has the block of results.
+  void load_rows(float* block, const Results& b, int64_t c, int64_t channels) const {
+    for_results(b, false, [&](int64_t at, int64_t from, int64_t count) {
+      float* const to = block + at * lanes_;
+      const float* const first = residual_ + from + c * b.at.plane;
       if (nhwc())
-        kernels_.pack.f32.pad_rows({first + i * to.row, to.col, channels, 0, channels, row, lanes_, 1, cols});
+        kernels_.pack.f32.pad_rows({to, lanes_, lanes_, 0, channels, first, b.at.col, 1, count});
       else
-        kernels_.winograd.scatter({row, first + i * to.row, to.plane, channels, cols});
-    }
+        kernels_.winograd.gather({first, to, b.at.plane, channels, count});
+    });
+  }
+
+  // The block of pixels with `channels` lanes to the result.
+  void store_rows(const float* block, const Results& b, int64_t c, int64_t channels) const {
+    for_results(b, true, [&](int64_t at, int64_t to, int64_t count) {
+      const float* const from = block + at * lanes_;
+      float* const first = dst_ + to + c * b.at.plane;
+      if (nhwc())
+        kernels_.pack.f32.pad_rows({first, b.at.col, channels, 0, channels, from, lanes_, 1, count});
+      else
+        kernels_.winograd.scatter({from, first, b.at.plane, channels, count});
+    });
   }
 
   const ConvPlan& plan_;
