@@ -234,9 +234,9 @@ class GatherRun {
   void run_tiles(GemmTile<T>& t, const Gather& g, const GatherBlocking& b, Operand& pixels, const WeightTile& tile,
                  T* c, const T* add, GatherScratch<T>& s) {
     const int lanes = gemm_.lanes;
-    const GemmFunction<T>* const by_rows = gemm_.tile[0][channels_on_vector ? tile.width / lanes - 1 : 0];
+    const GemmFunction<T>* const by_rows = gemm_.tile[channels_on_vector ? tile.width / lanes - 1 : 0];
     const int rows = static_cast<int>(std::min<int64_t>(gemm_.max_rows, tile.count));
-    const GemmFunction<T> narrow = gemm_.tile[0][0][rows - 1], wide = gemm_.tile[0][1][rows - 1];
+    const GemmFunction<T> narrow = gemm_.tile[0][rows - 1], wide = gemm_.tile[1][rows - 1];
     for (const PixelTile<T>* px = pixels.tiles; px < pixels.tiles + pixels.count; ++px) {
       t.c = c + px->offset;
       t.add = add ? add + px->offset : nullptr;

@@ -58,10 +58,9 @@ using GemmFunction = void (*)(const GemmTile<T>&);
 template <class T>
 struct GemmKernel {
   int lanes, max_rows;
-  // [0]: a_row == 1, [1]: any a_row
-  GemmFunction<T> tile[2][kMaxVectors][kMaxTileRows];
+  GemmFunction<T> tile[kMaxVectors][kMaxTileRows];
 
-  void run(const GemmTile<T>& g, int rows, int vectors) const { tile[g.a_row != 1][vectors - 1][rows - 1](g); }
+  void run(const GemmTile<T>& g, int rows, int vectors) const { tile[vectors - 1][rows - 1](g); }
   int width() const { return kMaxVectors * lanes; }
 };
 

@@ -153,11 +153,10 @@ FASTCONV_INLINE void ask_for_result(const GemmTile<T>& g) {
   }
 }
 
-template <class T, int rows, int vectors, bool unit_rows>
-void gemm_tile(const GemmTile<T>& g) {
+// The sum. `unit_rows`: the rows of A are neighbours, so that their places need no register.
+template <bool unit_rows, class T, int rows, int vectors>
+FASTCONV_INLINE void sum_products(const GemmTile<T>& g, Vector<T> (&acc)[rows][vectors]) {
   constexpr int lanes = kLanes<T>;
-  ask_for_result<T, rows>(g);
-  Vector<T> acc[rows][vectors] = {};
   const int64_t a_row = unit_rows ? 1 : g.a_row, a_k = g.a_k, b_k = g.b_k;
   for (int64_t s = 0; s < g.segments; ++s) {
     const T* a = g.a + (g.a_segment ? g.a_segment[s] : 0);
@@ -174,6 +173,17 @@ void gemm_tile(const GemmTile<T>& g) {
       }
     }
   }
+}
+
+template <class T, int rows, int vectors>
+void gemm_tile(const GemmTile<T>& g) {
+  constexpr int lanes = kLanes<T>;
+  ask_for_result<T, rows>(g);
+  Vector<T> acc[rows][vectors] = {};
+  if (g.a_row == 1)
+    sum_products<true>(g, acc);
+  else
+    sum_products<false>(g, acc);
   const bool placed = !g.row_offset && !g.col_offset;
   const bool full = g.cols == vectors * lanes;
   if (placed && full && g.c_col == 1) {
@@ -195,19 +205,17 @@ void gemm_tile(const GemmTile<T>& g) {
   }
 }
 
-template <class T, bool unit_rows, int vectors, int... i>
+template <class T, int vectors, int... i>
 constexpr void fill(GemmKernel<T>& kernel, Indices<i...>) {
-  ((kernel.tile[unit_rows ? 0 : 1][vectors - 1][i] = gemm_tile<T, i + 1, vectors, unit_rows>), ...);
+  ((kernel.tile[vectors - 1][i] = gemm_tile<T, i + 1, vectors>), ...);
 }
 
 template <class T, int max_rows>
 constexpr GemmKernel<T> make_kernel() {
   using Rows = typename MakeIndices<max_rows>::type;
   GemmKernel<T> kernel{kLanes<T>, max_rows, {}};
-  fill<T, true, 1>(kernel, Rows{});
-  fill<T, true, 2>(kernel, Rows{});
-  fill<T, false, 1>(kernel, Rows{});
-  fill<T, false, 2>(kernel, Rows{});
+  fill<T, 1>(kernel, Rows{});
+  fill<T, 2>(kernel, Rows{});
   return kernel;
 }
 
