@@ -155,7 +155,7 @@ def _isa_sources() -> list[Path]:
 def _object_of(source: Path, folder: Path) -> Path:
     """The object file of a source: from a build that is newer than all of csrc, else compiled for the same ISA."""
     newest = max(p.stat().st_mtime for p in files("csrc", suffixes=CPP))
-    inside = Path("CMakeFiles/fastconv_cpu.dir") / source.relative_to(ROOT).with_suffix(".cpp.o")
+    inside = Path("CMakeFiles/fastconv_kernels.dir") / source.relative_to(ROOT).with_suffix(".cpp.o")
     for build in sorted((ROOT / "build").glob("*")):
         if "address" not in build.name and (build / inside).exists() and (build / inside).stat().st_mtime > newest:
             return build / inside
