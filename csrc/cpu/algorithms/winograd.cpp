@@ -26,8 +26,8 @@ bool identity(const Walk& walk) {
 
 bool odd_taps(int64_t taps) { return taps == 1 || taps == 3 || taps == 5 || taps == 7; }
 
-// The form is chosen for this many images: it may not depend on the batch, and weights are shared by one.
-constexpr int64_t kNominalBatch = 4;
+// The form is chosen for one image: it may not depend on the batch.
+constexpr int64_t kNominalBatch = 1;
 // Source channels summed in registers: their weights fill a third of L1, and the rounding of a sum, which grows with
 // its length, stays that of so many terms.
 constexpr int64_t kDepth = 128;
@@ -86,8 +86,9 @@ double line_out(const WinogradForm& f) { return f.alpha == 1 ? 0 : (f.alpha / 2 
 
 // Fitted to 33 layers on one thread of a Zen 5 with AVX-512, 1 to 512 channels, 7x7 to 224x224, all forms: by how much
 // tiles are slower than their multiply-adds, cycles per call of one, by how much the transforms are slower than their
-// operations, and cycles per byte of weights out of L3 (hidden behind the products) and, hardly hidden, of memory.
-constexpr double kProducts = 1.1, kCall = 30, kTransform = 1.3, kFromL3 = 0.04, kFromMemory = 0.08;
+// operations, and cycles per byte of weights out of L3. Out of memory: what a core of a Zen 3 reads. Both are hidden
+// behind the products.
+constexpr double kProducts = 1.1, kCall = 30, kTransform = 1.3, kFromL3 = 0.04, kFromMemory = 0.2;
 // Cycles per vector of transformed filters, in a call that does not find them prepared: six layers, Zen 3, AVX2.
 constexpr double kTransformFilter = 6;
 // Vectors moved per vector of pixels that is staged, and stored.
@@ -110,15 +111,11 @@ double block_cycles(const Gather& g, const Machine& m, const WinogradBlocking& b
   const double transforms = in_vectors * (in_lines + 2 * positions + kStagePixel * results) +
                             out_vectors * (out_lines + 2 * positions + kStorePixel * results);
   const double weights = blocks * static_cast<double>(b.packed_group) * sizeof(float);
-  double cycles = transforms * kTransform;
-  if (b.packed_group * static_cast<int64_t>(sizeof(float)) > m.l3_bytes * 4 / 10)  // others use L3 too
-    cycles += products + weights * kFromMemory;
-  else
-    cycles += std::max(products, weights * kFromL3);
-  return cycles;
+  const bool far = b.packed_group * static_cast<int64_t>(sizeof(float)) > m.l3_bytes * 4 / 10;  // others use L3 too
+  return transforms * kTransform + std::max(products, weights * (far ? kFromMemory : kFromL3));
 }
 
-// The form that costs least for a few images; the same for any batch and any number of threads.
+// The form that costs least; the same for any batch and any number of threads.
 std::pair<int, int> choose_forms(ConvProblem p, const Gather& g, const Machine& m) {
   p.batch = kNominalBatch;
   std::pair<int, int> best{0, 0};

@@ -3,8 +3,10 @@
 //   for item = (group, block of tiles, part of the result channels):                        one thread each
 //     stage, channels last and padded; transformed input  v[position][tile][source channel]  in L2
 //     for chunk of result channels:
-//       for position, panel of channels:   weights u[position][source channel][lane]         streamed from L2 or L3
-//         for tiles: gemm tile: sums[position][tile][lane] = sum over source channels of v * u
+//       for position, panel of channels:   weights u[position][source channel][lane]         streamed from L2, L3,
+//       memory
+//         for tiles: gemm tile: sums[position][tile][lane] = sum over source channels of v * u,
+//                    while the next weights are asked for: the first tile alone would wait for them
 //       transform of the sums, bias, activation; to the result through a small block           in L1
 //
 // Input, products and results of a block never leave L2, and weights are read once per block. Tiles of several images
@@ -16,9 +18,9 @@
 // that each phase is a convolution of its own. Phases of rows are images; those of columns are staged together, pixel
 // by pixel as they lie, and their tiles take every d-th one.
 //
-// Tried and lost: F(2x2) for 512 channels of 7x7, to read fewer weights: the products outweigh what is saved.
-// Sums in one pass over all source channels: at 512 channels and alpha = 8 the worst element reached 2.9e-5 of the
-// largest. The points 0.7, 1, 1.4 and 0.5, 0.9, 1.6 for alpha = 8: up to three times the error of 0.5, 1, 2.
+// Tried and lost: sums in one pass over all source channels: at 512 channels and alpha = 8 the worst element reached
+// 2.9e-5 of the largest. The points 0.7, 1, 1.4 and 0.5, 0.9, 1.6 for alpha = 8: up to three times the error of 0.5, 1,
+// 2. Panel by panel, and in each all positions: where the tiles of all positions exceed L2, each panel read them again.
 #pragma once
 
 #include "../buffer.h"

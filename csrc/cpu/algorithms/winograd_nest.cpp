@@ -178,40 +178,73 @@ class WinogradRun {
                    b_.position_step, b_.tile_step, columns.count});
   }
 
-  // The sums of panels [first, last) of the result channels.
+  // What the products of a block have in common.
+  struct Products {
+    GemmTile<float> tile{};
+    int64_t count, height, taller;  // calls per sum: rows of each, and how many have one more
+  };
+
+  // The sums of panels [first, last) of the result channels. With prepared weights position by position: the tiles of a
+  // position stay in L1 for all panels where those of all positions exceed L2.
   void multiply(int64_t group, int64_t first, int64_t last, int64_t tiles, Scratch& s) const {
-    const GemmKernel<float>& gemm = kernels_.gemm.f32;
-    const Split heights{tiles, ceil_div(tiles, gemm.max_rows)};
-    GemmTile<float> t{};
+    const int64_t count = ceil_div(tiles, kernels_.gemm.f32.max_rows);
+    Products products{{}, count, tiles / count, tiles % count};
+    GemmTile<float>& t = products.tile;
     t.a_row = b_.tile_step, t.a_k = 1;
     t.segments = 1;
+    t.ask_step = ceil_div(2 * lanes_, count);
     t.c_row = b_.sum_step, t.c_col = 1;
+    const WinogradPanel begin = winograd_panel(plan_, group, first), end = winograd_panel(plan_, group, last - 1);
+    if (packed_) {
+      const int64_t panel_step = b_.positions * winograd_pitch(g_.src_c * 2 * lanes_);
+      const auto at = [&](int64_t position, int64_t i) {
+        return packed_ + begin.packed_offset + (i - first) * panel_step +
+               position * (i + 1 < last ? begin : end).position;
+      };
+      for (int64_t position = 0; position < b_.positions; ++position)
+        for (int64_t i = first; i < last; ++i) {
+          const float* const next = i + 1 < last                  ? at(position, i + 1)
+                                    : position + 1 < b_.positions ? at(position + 1, first)
+                                                                  : nullptr;
+          const int64_t width = (i + 1 < last ? begin : end).width;
+          sum(products, width, i - first, position, {0, b_.depths.parts}, at(position, i), next, s);
+        }
+      return;
+    }
     for (int64_t i = first; i < last; ++i) {
       const WinogradPanel panel = winograd_panel(plan_, group, i);
-      t.b_k = panel.width;
-      t.cols = static_cast<int>(panel.width);
-      // The sums of one position over the k-th part of the source channels, whose weights are at `u`.
-      const auto sum = [&](int64_t position, int64_t k, const float* u) {
-        t.b = u;
-        t.depth = b_.depths.size(k);
-        for (int64_t j = 0; j < heights.parts; ++j) {
-          t.a = s.tiles + position * b_.position_step + heights.begin(j) * b_.tile_step + b_.depths.begin(k);
-          t.c = s.sums + position * b_.sum_position + heights.begin(j) * b_.sum_step + (i - first) * 2 * lanes_;
-          t.add = k > 0 ? t.c : nullptr;
-          gemm.run(t, static_cast<int>(heights.size(j)), static_cast<int>(panel.width / lanes_));
-        }
-      };
-      if (packed_) {
-        const float* const u = packed_ + panel.packed_offset;
-        for (int64_t position = 0; position < b_.positions; ++position)
-          for (int64_t k = 0; k < b_.depths.parts; ++k)
-            sum(position, k, u + position * panel.position + b_.depths.begin(k) * panel.width);
-        continue;
-      }
       for (int64_t k = 0; k < b_.depths.parts; ++k) {
         const int64_t step = winograd_pitch(b_.depths.size(k) * panel.width);
         transform_panel(plan_, group, panel, {b_.depths.begin(k), b_.depths.begin(k + 1)}, weights_, s.weights, step);
-        for (int64_t position = 0; position < b_.positions; ++position) sum(position, k, s.weights + position * step);
+        for (int64_t position = 0; position < b_.positions; ++position)
+          sum(products, panel.width, i - first, position, {k, k + 1}, s.weights + position * step, nullptr, s);
+      }
+    }
+  }
+
+  // The products of one position of a panel, the chunk's `index`, over parts of the source channels whose weights begin
+  // at `u`; those at `next` are read after them.
+  void sum(Products& products, int64_t width, int64_t index, int64_t position, const ChannelRange& parts,
+           const float* u, const float* next, Scratch& s) const {
+    const GemmKernel<float>& gemm = kernels_.gemm.f32;
+    GemmTile<float>& t = products.tile;
+    t.b_k = width, t.cols = static_cast<int>(width);
+    const int vectors = width == lanes_ ? 1 : 2;
+    for (int64_t k = parts.begin; k < parts.end; ++k) {
+      t.depth = b_.depths.size(k);
+      t.b = u;
+      u += t.depth * width;
+      const float* ask = k + 1 < parts.end ? u : next;
+      const float* const asked = ask ? ask + t.depth * width : nullptr;
+      t.a = s.tiles + position * b_.position_step + b_.depths.begin(k);
+      t.c = s.sums + position * b_.sum_position + index * 2 * lanes_;
+      for (int64_t j = 0; j < products.count; ++j) {
+        const int64_t height = products.height + (j < products.taller ? 1 : 0);
+        t.ask = ask < asked ? ask : nullptr;
+        if (ask) ask += t.depth * t.ask_step;
+        t.add = k > 0 ? t.c : nullptr;
+        gemm.run(t, static_cast<int>(height), vectors);
+        t.a += height * b_.tile_step, t.c += height * b_.sum_step;
       }
     }
   }

@@ -34,6 +34,8 @@ struct GemmTile {
   int64_t b_k;
   const int64_t* b_segment;
   int64_t segments, depth;
+  const T* ask;  // null, or what is read soon: step k of the sum asks for the cache line at ask + k * ask_step
+  int64_t ask_step;
 
   // c[i][j] is at c + i * c_row + j * c_col, or row_offset[i] / col_offset[j] in place of a product where not null.
   T* c;

@@ -2,7 +2,7 @@
 //
 //   acc[rows][vectors] = 0
 //   for s in segments:                      pointers a, b of the segment
-//     for k in depth:
+//     for k in depth:                       and a cache line of what comes after this tile is asked for
 //       b0, b1 = vectors of B               2 loads
 //       for i in rows: acc[i][:] += broadcast(A[i]) * b[:]
 //   bias, what is to be added, activation on acc; store along rows, or transposed in registers, or through a small tile
@@ -158,10 +158,14 @@ template <bool unit_rows, class T, int rows, int vectors>
 FASTCONV_INLINE void sum_products(const GemmTile<T>& g, Vector<T> (&acc)[rows][vectors]) {
   constexpr int lanes = kLanes<T>;
   const int64_t a_row = unit_rows ? 1 : g.a_row, a_k = g.a_k, b_k = g.b_k;
+  // Without a branch: a line that is there costs nothing.
+  const T* ask = g.ask ? g.ask : g.b;
+  const int64_t ask_step = g.ask ? g.ask_step : 0;
   for (int64_t s = 0; s < g.segments; ++s) {
     const T* a = g.a + (g.a_segment ? g.a_segment[s] : 0);
     const T* b = g.b + (g.b_segment ? g.b_segment[s] : 0);
-    for (int64_t k = g.depth; k > 0; --k, a += a_k, b += b_k) {
+    for (int64_t k = g.depth; k > 0; --k, a += a_k, b += b_k, ask += ask_step) {
+      __builtin_prefetch(ask);
       Vector<T> bv[vectors];
 #pragma GCC unroll 2
       for (int v = 0; v < vectors; ++v) bv[v] = load(b + v * lanes);
