@@ -40,14 +40,19 @@ class _MaxPool(_Pool):
 
     def forward(self, x: Any) -> np.ndarray:
         """See :func:`fastconv.max_pool2d`."""
-        self._x = arg.operand("x", x)
+        image = arg.operand("x", x)
+        self._x, self._input_size = image, image.shape
         self._indices: np.ndarray | None = None
         y: np.ndarray
         if not self.training:
             # Where the maxima are is written down only for a backward pass, which is not to be expected now.
-            y = getattr(functions, self.name)(self._x, *self._arguments, layout=self.layout)
+            y = getattr(functions, self.name)(image, *self._arguments, layout=self.layout)
             return y
-        y, self._indices = getattr(functions, self.name)(self._x, *self._arguments, True, layout=self.layout)
+        y, self._indices = getattr(functions, self.name)(image, *self._arguments, True, layout=self.layout)
+        # The indices say all that a backward pass needs: while caches still hold the image, its memory is free for the
+        # layers behind. One on a GPU stays, for the refusal.
+        if isinstance(image, np.ndarray):
+            self._x = None
         return y
 
     def backward(self, grad_output: np.ndarray, *, input_grad: bool = True) -> np.ndarray | None:
@@ -58,7 +63,7 @@ class _MaxPool(_Pool):
         if self._indices is None:
             _, self._indices = getattr(functions, self.name)(x, *self._arguments, True, layout=self.layout)
         of_input = getattr(gradients, self.name)
-        result: np.ndarray = of_input(x.shape, grad_output, self._indices, layout=self.layout)
+        result: np.ndarray = of_input(self._input_size, grad_output, self._indices, layout=self.layout)
         return result
 
 
