@@ -217,8 +217,15 @@ class WinogradWeightRun {
   std::vector<Scratch> scratch_;
 };
 
-// Bytes of transformed numbers that a chunk keeps: two fifths of L3, which others use too.
-int64_t chunk_bytes(const Machine& m) { return std::clamp<int64_t>(m.l3_bytes * 2 / 5, 4 << 20, 24 << 20); }
+// Bytes of transformed numbers that a chunk keeps at most: two fifths of L3, which others use too.
+int64_t most_chunk_bytes(const Machine& m) { return std::clamp<int64_t>(m.l3_bytes * 2 / 5, 4 << 20, 24 << 20); }
+
+// Each chunk passes over the sums once, so that it is worth four times their size. Not more than that, but for two L2s
+// in which tiles are transformed in rows long enough: what is written and read back soon is still close by, even where
+// the rest of a network has been through the caches in between.
+int64_t chunk_bytes(const Machine& m, int64_t sums) {
+  return std::min(std::max(4 * sums, 2 * m.l2_bytes), most_chunk_bytes(m));
+}
 
 WinogradWeightBlocking block_weights(const ConvProblem& p, const Machine& m, int form_h, int form_w) {
   const WinogradForm &h = kWinogradForms[form_h], &w = kWinogradForms[form_w];
@@ -237,8 +244,9 @@ WinogradWeightBlocking block_weights(const ConvProblem& p, const Machine& m, int
   b.in_width = ceil_div(in, b.in_blocks.parts) * lanes;
   b.out_width = ceil_div(out, b.out_blocks.parts) * lanes;
   const int64_t rows = p.batch * p.d().out * b.tiles_h;
+  const int64_t sums = b.positions * in * out * lanes * lanes * element;
   const int64_t row_bytes = b.tiles_w * b.positions * (in + out) * lanes * element;
-  b.rows = {rows, std::max<int64_t>(1, ceil_div(rows, std::max<int64_t>(1, chunk_bytes(m) / row_bytes)))};
+  b.rows = {rows, std::max<int64_t>(1, ceil_div(rows, std::max<int64_t>(1, chunk_bytes(m, sums) / row_bytes)))};
   // Positions an odd number of cache lines apart: a power of two would put all of a tile into the same sets.
   const int64_t line = static_cast<int64_t>(kAlignment / sizeof(float));
   const auto spread = [line](int64_t elements) { return (ceil_div(elements, line) | 1) * line; };
@@ -265,7 +273,7 @@ double weights_cycles(const ConvProblem& p, const Machine& m, const WinogradWeig
   const double products = positions * tiles * 1.1 * tile_cycles(out, gemm_rows(m), in, lanes);
   const double weights = static_cast<double>(in * out), sums = weights * positions * sizeof(float);
   const double passes = 2.0 * static_cast<double>(b.rows.parts - 1) * sums;
-  const bool far = sums + static_cast<double>(chunk_bytes(m)) > 0.7 * static_cast<double>(m.l3_bytes);
+  const bool far = sums + static_cast<double>(most_chunk_bytes(m)) > 0.7 * static_cast<double>(m.l3_bytes);
   return (transforms + products + weights * kFinish + passes * (far ? kFromMemory : kFromL3)) *
          static_cast<double>(p.groups);
 }
