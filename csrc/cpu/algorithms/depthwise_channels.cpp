@@ -25,7 +25,7 @@ int64_t blocks_of(const ConvPlan& plan) {
     rows = std::max(rows, g.h().dst);
   }
   if (plan.threads > 1) blocks = std::max(blocks, ceil_div(8 * plan.threads, std::max<int64_t>(1, p.batch)));
-  return std::min(blocks, rows);
+  return std::min(blocks, ceil_div(rows, 2));  // tiles of AVX-512 take two rows
 }
 
 template <class T>

@@ -89,8 +89,10 @@ FASTCONV_INLINE void channel_sums_columns(const DepthwisePixelSums<T>& t, int64_
 template <class T>
 void channel_sums(const DepthwisePixelSums<T>& t) {
   int64_t tw = 0;
-  for (; tw + 7 <= t.ker_w; tw += 7) channel_sums_columns<T, 7>(t, tw);
-  for (; tw + 5 <= t.ker_w; tw += 5) channel_sums_columns<T, 5>(t, tw);
+  if constexpr (kTuned) {
+    for (; tw + 7 <= t.ker_w; tw += 7) channel_sums_columns<T, 7>(t, tw);
+    for (; tw + 5 <= t.ker_w; tw += 5) channel_sums_columns<T, 5>(t, tw);
+  }
   for (; tw + 3 <= t.ker_w; tw += 3) channel_sums_columns<T, 3>(t, tw);
   for (; tw < t.ker_w; ++tw) channel_sums_columns<T, 1>(t, tw);
 }

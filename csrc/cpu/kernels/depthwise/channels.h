@@ -17,8 +17,8 @@
 // ahead, where the image is in cache (the requests take the place of loads). Images beyond the caches: not tried.
 #pragma once
 
-#include "../../simd.h"
 #include "depthwise.h"
+#include "isa.h"
 
 namespace {
 
@@ -107,10 +107,14 @@ void channels_any(const DepthwisePixels<T>& t) {
   for (int64_t r = 0; r < t.rows; ++r) channels_row(t, r, 0);
 }
 
-// Rows r and r + 1 of results (or r alone), seven of them from q on, for a whole vector of channels.
-template <class T, int ker, int step_w, int rows, bool inner>
-void sliding_block(const DepthwisePixels<T>& t, int64_t r, int64_t q, int64_t c) {
-  constexpr int pixels = kPixels;
+// Rows of results that a block takes together.
+constexpr int kSlidingRows = FASTCONV_VECTOR_BYTES == 64 ? 2 : 1;
+
+// kSlidingRows rows of results from r on, seven of them from q on, for a whole vector of channels. Bit j of `inside`:
+// column j of x that they read is inside the image.
+template <class T, int ker, int step_w>
+void sliding_block(const DepthwisePixels<T>& t, int64_t r, int64_t q, int64_t c, uint32_t inside) {
+  constexpr int pixels = kPixels, rows = kSlidingRows;
   Vector<T> acc[rows][pixels];
   T* const y = t.y + r * t.y_row + q * t.y_col + c;
 #pragma GCC unroll 2
@@ -126,9 +130,9 @@ void sliding_block(const DepthwisePixels<T>& t, int64_t r, int64_t q, int64_t c)
 #pragma GCC unroll 7
       for (int tw = 0; tw < ker; ++tw) held[k][tw] = load(w + (tw - k * between * ker) * t.w_tap);
 #pragma GCC unroll 20
-    for (int j = 0; j < (pixels - 1) * step_w + ker; ++j) {
-      if (!inner && (uint64_t)(col + j) >= (uint64_t)t.in_w) continue;
-      const Vector<T> value = load(x + j * t.x_col);
+    for (int j = 0; j < (pixels - 1) * step_w + ker; ++j, x += t.x_col) {
+      if (__builtin_expect(!(inside >> j & 1), 0)) continue;
+      const Vector<T> value = load(x);
 #pragma GCC unroll 7
       for (int tw = 0; tw < ker; ++tw) {
         if (j < tw || (j - tw) % step_w != 0 || (j - tw) / step_w >= pixels) continue;
@@ -155,41 +159,43 @@ void sliding_block(const DepthwisePixels<T>& t, int64_t r, int64_t q, int64_t c)
     for (int p = 0; p < pixels; ++p) finish_channels<T, true>(t, y + k * t.y_row + p * t.y_col, acc[k][p], kLanes<T>);
 }
 
-template <class T, int ker, int step_w, int rows>
-FASTCONV_INLINE void sliding_pixels(const DepthwisePixels<T>& t, int64_t r, int64_t q) {
-  constexpr int span = (kPixels - 1) * step_w + ker;
-  const int64_t col = t.first_w + q * step_w;
-  int64_t c = 0;
-  if (col >= 0 && col + span <= t.in_w)
-    for (; c + kLanes<T> <= t.channels; c += kLanes<T>) sliding_block<T, ker, step_w, rows, true>(t, r, q, c);
-  for (; c + kLanes<T> <= t.channels; c += kLanes<T>) sliding_block<T, ker, step_w, rows, false>(t, r, q, c);
-  if (c == t.channels) return;
-  for (int k = 0; k < rows; ++k) channels_rest<T, kPixels>(t, r + k, q, c);
-}
-
-template <class T, int ker, int step_w, int rows>
+template <class T, int ker, int step_w>
 FASTCONV_INLINE void sliding_rows(const DepthwisePixels<T>& t, int64_t r) {
+  constexpr int span = (kPixels - 1) * step_w + ker;
   int64_t q = 0;
-  for (; q + kPixels <= t.cols; q += kPixels) sliding_pixels<T, ker, step_w, rows>(t, r, q);
-  for (int k = 0; k < rows; ++k) channels_row(t, r + k, q);
+  for (; q + kPixels <= t.cols; q += kPixels) {
+    const int64_t col = t.first_w + q * step_w;
+    uint32_t inside = 0;
+    for (int j = 0; j < span; ++j) inside |= (uint32_t)((uint64_t)(col + j) < (uint64_t)t.in_w) << j;
+    int64_t c = 0;
+    for (; c + kLanes<T> <= t.channels; c += kLanes<T>) sliding_block<T, ker, step_w>(t, r, q, c, inside);
+    if (c < t.channels)
+      for (int k = 0; k < kSlidingRows; ++k) channels_rest<T, kPixels>(t, r + k, q, c);
+  }
+  for (int k = 0; k < kSlidingRows; ++k) channels_row(t, r + k, q);
 }
 
 template <class T, int ker, int step_w>
 void sliding_tile(const DepthwisePixels<T>& t) {
   int64_t r = 0;
-  if constexpr (FASTCONV_VECTOR_BYTES == 64)
-    if (t.step_h % t.tap_h == 0 && t.step_h / t.tap_h < t.ker_h)
-      for (; r + 2 <= t.rows; r += 2) sliding_rows<T, ker, step_w, 2>(t, r);
-  for (; r < t.rows; ++r) sliding_rows<T, ker, step_w, 1>(t, r);
+  if (kSlidingRows == 1 || (t.step_h % t.tap_h == 0 && t.step_h / t.tap_h < t.ker_h))
+    for (; r + kSlidingRows <= t.rows; r += kSlidingRows) sliding_rows<T, ker, step_w>(t, r);
+  if (r > 0 && r < t.rows && t.add != t.y) {
+    sliding_rows<T, ker, step_w>(t, t.rows - kSlidingRows);
+    return;
+  }
+  for (; r < t.rows; ++r) channels_row(t, r, 0);
 }
 
 template <class T>
 void channels_tile(const DepthwisePixels<T>& t) {
-  const int64_t ker = t.tap_w == 1 && (t.step_w == 1 || t.step_w == 2) ? t.ker_w : 0;
-  const bool wide = t.step_w == 2;
-  if (ker == 3) return wide ? sliding_tile<T, 3, 2>(t) : sliding_tile<T, 3, 1>(t);
-  if (ker == 5) return wide ? sliding_tile<T, 5, 2>(t) : sliding_tile<T, 5, 1>(t);
-  if (ker == 7) return wide ? sliding_tile<T, 7, 2>(t) : sliding_tile<T, 7, 1>(t);
+  if constexpr (kTuned) {
+    const int64_t ker = t.tap_w == 1 && (t.step_w == 1 || t.step_w == 2) ? t.ker_w : 0;
+    const bool wide = t.step_w == 2;
+    if (ker == 3) return wide ? sliding_tile<T, 3, 2>(t) : sliding_tile<T, 3, 1>(t);
+    if (ker == 5) return wide ? sliding_tile<T, 5, 2>(t) : sliding_tile<T, 5, 1>(t);
+    if (ker == 7) return wide ? sliding_tile<T, 7, 2>(t) : sliding_tile<T, 7, 1>(t);
+  }
   channels_any(t);
 }
 

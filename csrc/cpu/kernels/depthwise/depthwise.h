@@ -7,7 +7,8 @@
 //
 // The plane is the image itself, read under masks at its edges (where `reads_in_place`), or a stage (cpu/stage.h) that
 // holds the padding: then step_w is 1, in_w is kStaged, and whole vectors behind the last column must be readable.
-// Preconditions: 1 <= rows; 1 <= cols; step_w 1 or 2; tap_h > 0. Only y[r][q] with q < cols is touched.
+// Preconditions: 1 <= rows; 1 <= cols; step_w 1 or 2; tap_h > 0; column[] ascends, or in_w is kStaged and it is >= 0.
+// Only y[r][q] with q < cols is touched. The order of a sum depends on ker_h, ker_w and the steps alone.
 #pragma once
 
 #include <stdint.h>
@@ -118,9 +119,9 @@ struct DepthwiseTurn {
 template <class T>
 struct DepthwiseKernel {
   using Run = void (*)(const DepthwiseTile<T>&);
-  Run unrolled[3][2];   // 3x3, 5x5, 7x7; step_h = 1 or 2 times tap_h, step_w the same, or 1 without masks
+  Run unrolled[3][2];   // 3x3, 5x5, 7x7; step_h = 1 or 2 times tap_h, step_w the same, or 1 without masks; or null
   Run any[2];           // step_w 1 or 2
-  bool reads_in_place;  // loads under masks
+  bool reads_in_place;  // loads under masks; otherwise pairs, sums and total are null
   void (*pairs)(const DepthwisePairs<T>&);
   void (*pixels)(const DepthwisePixels<T>&);
   void (*turn_in)(const DepthwiseTurn<T>&);
@@ -141,9 +142,9 @@ struct DepthwiseKernel {
   }
 
   void run(const DepthwiseTile<T>& t) const {
-    if (t.step_h == 1 && t.tap_h > 1 && t.rows > t.tap_h) {
+    if (t.step_h == 1 && t.tap_h > 1) {
       // Rows a dilation apart share their taps: as many planes of their own.
-      for (int64_t phase = 0; phase < t.tap_h; ++phase) {
+      for (int64_t phase = 0; phase < t.tap_h && phase < t.rows; ++phase) {
         DepthwiseTile<T> part = t;
         part.first_h = t.first_h + phase;
         part.step_h = t.tap_h;

@@ -54,7 +54,7 @@ FASTCONV_INLINE void sums_block(const DepthwiseSums<T>& t, int64_t th0, int64_t 
   const auto read_y = [&](int64_t r) __attribute__((always_inline)) {
     return count == kLanes<T> ? load(y + r * t.y_row) : load_some(y + r * t.y_row, count);
   };
-  if (t.step_h == t.tap_h && t.step_h == 1) {  // each row of x meets `down` rows of y
+  if (step_w == 1 && t.step_h == t.tap_h && t.step_h == 1) {  // each row of x meets `down` rows of y
     for (int64_t k = 0; k < t.rows + down - 1; ++k) {
       const int64_t row = t.first_h + th0 + k;
       if ((uint64_t)row >= (uint64_t)t.in_h) continue;

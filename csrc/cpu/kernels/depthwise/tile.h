@@ -9,6 +9,7 @@
 
 #include "channel_sums.h"
 #include "channels.h"
+#include "isa.h"
 #include "pairs.h"
 #include "planes.h"
 #include "sums.h"
@@ -71,11 +72,12 @@ FASTCONV_INLINE void any_rows(const DepthwiseTile<T>& t, int64_t r, int64_t leas
     const auto inside = [&](int64_t vectors) {
       return q * step_w + least >= 0 && (q + vectors * kLanes<T>)*step_w + most <= t.in_w;
     };
-    if (q + 4 * kLanes<T> <= t.cols && inside(4)) {
-      any_block<T, step_w, rows, 4, false>(t, r, q);
-      q += 4 * kLanes<T>;
-      continue;
-    }
+    if constexpr (rows > 1)
+      if (q + 4 * kLanes<T> <= t.cols && inside(4)) {
+        any_block<T, step_w, rows, 4, false>(t, r, q);
+        q += 4 * kLanes<T>;
+        continue;
+      }
     if (!kMaskedLoads || inside(1))
       any_block<T, step_w, rows, 1, false>(t, r, q);
     else
@@ -92,28 +94,41 @@ void any_tile(const DepthwiseTile<T>& t) {
     most = tw == 0 || t.column[tw] > most ? t.column[tw] : most;
   }
   int64_t r = 0;
-  for (; r + 4 <= t.rows; r += 4) any_rows<T, step_w, 4>(t, r, least, most);
+  const bool overlap = t.rows >= 4 && t.add != t.y;
+  for (; r + 4 <= t.rows || (overlap && r < t.rows); r += 4)
+    any_rows<T, step_w, 4>(t, r + 4 <= t.rows ? r : t.rows - 4, least, most);
   for (; r < t.rows; ++r) any_rows<T, step_w, 1>(t, r, least, most);
 }
 
 // Strides that differ are rare, and so are strides along the width in a stage: any_tile is enough for them.
-template <class T, int ker, int step>
-constexpr auto kStrided = unrolled_tile<T, ker, 2, step>;
+template <class T, int ker, int step_h, int step_w>
+constexpr typename DepthwiseKernel<T>::Run unrolled_or_none() {
+  if constexpr (kTuned)
+    return unrolled_tile<T, ker, step_h, step_w>;
+  else
+    return nullptr;
+}
 
-#define FASTCONV_UNROLLED(ker) {unrolled_tile<T, ker, 1, 1>, kStrided < T, ker, kMaskedLoads ? 2 : 1 > }
+#define FASTCONV_UNROLLED(ker) {unrolled_or_none<T, ker, 1, 1>(), unrolled_or_none<T, ker, 2, kMaskedLoads ? 2 : 1>()}
 template <class T>
 constexpr DepthwiseKernel<T> make_depthwise_kernel() {
-  return {{FASTCONV_UNROLLED(3), FASTCONV_UNROLLED(5), FASTCONV_UNROLLED(7)},
-          {any_tile<T, 1>, any_tile<T, 2>},
-          kMaskedLoads,
-          pairs_tile<T>,
-          channels_tile<T>,
-          turn_in<T>,
-          turn_out<T>,
-          plane_sums<T>,
-          channel_sums<T>,
-          total_of_lanes<T>,
-          kLanes<T>};
+  DepthwiseKernel<T> kernel = {{FASTCONV_UNROLLED(3), FASTCONV_UNROLLED(5), FASTCONV_UNROLLED(7)},
+                               {any_tile<T, 1>, any_tile<T, 2>},
+                               kMaskedLoads,
+                               nullptr,
+                               channels_tile<T>,
+                               turn_in<T>,
+                               turn_out<T>,
+                               nullptr,
+                               channel_sums<T>,
+                               nullptr,
+                               kLanes<T>};
+  if constexpr (kMaskedLoads) {
+    kernel.pairs = pairs_tile<T>;
+    kernel.sums = plane_sums<T>;
+    kernel.total = total_of_lanes<T>;
+  }
+  return kernel;
 }
 #undef FASTCONV_UNROLLED
 
