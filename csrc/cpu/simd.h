@@ -46,16 +46,6 @@ template <class T>
 FASTCONV_INLINE void store(T* p, Vector<T> v) {
   __builtin_memcpy(p, &v, sizeof v);
 }
-template <int count, class T>
-FASTCONV_INLINE Vector<T> load_first(const T* p) {
-  Vector<T> v = {};
-  __builtin_memcpy(&v, p, count * sizeof(T));
-  return v;
-}
-template <int count, class T>
-FASTCONV_INLINE void store_first(T* p, Vector<T> v) {
-  __builtin_memcpy(p, &v, count * sizeof(T));
-}
 // The first `count` lanes, 0 < count <= lanes, known at run time; nothing behind them is touched, and 0 is loaded.
 #if defined(__AVX512F__)
 FASTCONV_INLINE Vector<float> load_some(const float* p, int count) {
@@ -170,6 +160,37 @@ template <int... i>
 struct MakeIndices<0, i...> {
   using type = Indices<i...>;
 };
+
+// The first `count` lanes, known when compiled. A memcpy of part of a vector goes through the stack, and what is loaded
+// from there as a whole waits for its parts.
+template <int count, class T>
+FASTCONV_INLINE Vector<T> load_first(const T* p) {
+  if constexpr (count == kLanes<T>) return load(p);
+  if constexpr (kMaskedLoads) return load_some(p, count);
+  Vector<T> v = {};
+  __builtin_memcpy(&v, p, count * sizeof(T));
+  return v;
+}
+template <int first, int count, class T, int... i>
+FASTCONV_INLINE void store_piece(T* p, Vector<T> v, Indices<i...>) {
+  typedef T Piece __attribute__((vector_size(count * sizeof(T))));
+  const Piece piece = __builtin_shufflevector(v, v, (first + i)...);
+  __builtin_memcpy(p + first, &piece, sizeof piece);
+}
+// By powers of two: some processors take many cycles for a store under a mask.
+template <int count, int first = 0, class T>
+FASTCONV_INLINE void store_first(T* p, Vector<T> v) {
+  constexpr int left = count - first, size = left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+  if constexpr (count == kLanes<T>) {
+    store(p, v);
+  } else if constexpr (left > 0) {
+    if constexpr (size == 1)
+      p[first] = v[first];
+    else
+      store_piece<first, size>(p, v, typename MakeIndices<size>::type{});
+    store_first<count, first + size>(p, v);
+  }
+}
 
 // One exchange step of the transposition: lanes with bit h of `a` against lanes without it of `b`.
 template <int h, class V, int... l>
