@@ -208,13 +208,16 @@ class GatherRun {
     const Gather& g = plan_.gathers[index];
     const int64_t depth = b.k_blocks.size(kb) * g.taps();
     const Split parts{b.channel_tiles.parts, b.c_splits};
-    for (int64_t i = parts.begin(split); i < parts.begin(split + 1) && !stop(); ++i) {
+    const int64_t last = parts.begin(split + 1) - 1;
+    for (int64_t i = parts.begin(split); i <= last && !stop(); ++i) {
       const WeightTile tile = weight_tile(plan_, index, group, kb, i);
-      const T* panel = s.weights;
-      if (packed_)
+      const T *panel = s.weights, *next = nullptr;
+      if (packed_) {
         panel = packed_ + tile.packed_offset;
-      else
+        if (i < last) next = packed_ + weight_tile(plan_, index, group, kb, i + 1).packed_offset;
+      } else {
         pack_weight_tile(plan_, index, tile, weights_, s.weights);
+      }
       GemmTile<T> t{};
       set_epilogue(t, b, kb, group * g.dst_c + tile.first);
       set_operands(t, b, pixels, depth, tile, s, panel);
@@ -222,22 +225,28 @@ class GatherRun {
       T* const c = dst + tile.first * channel_step_of(g);
       const T* const add = kb > 0 ? c : residual_ ? residual_ + (c - dst_) : nullptr;
       if (b.channels_on_vector)
-        run_tiles<true>(t, g, b, pixels, tile, c, add, s);
+        run_tiles<true>(t, g, b, pixels, tile, next, c, add, s);
       else
-        run_tiles<false>(t, g, b, pixels, tile, c, add, s);
+        run_tiles<false>(t, g, b, pixels, tile, next, c, add, s);
       if (curve_ && kb + 1 == b.k_blocks.parts) bend(g, block, tile, dst, s.pixel_offset);
     }
   }
 
-  // One tile of weights with all tiles of pixels.
+  // One tile of weights with all tiles of pixels, among which the lines of the next one are divided: they arrive
+  // meanwhile, and the first tile of pixels does not wait for all of them.
   template <bool channels_on_vector>
   void run_tiles(GemmTile<T>& t, const Gather& g, const GatherBlocking& b, Operand& pixels, const WeightTile& tile,
-                 T* c, const T* add, GatherScratch<T>& s) {
+                 const T* next, T* c, const T* add, GatherScratch<T>& s) {
+    const int64_t terms = t.segments * t.depth;
+    const T* const asked = next ? next + terms * tile.width : nullptr;
+    t.ask_step = ceil_div(tile.width, pixels.count);
     const int lanes = gemm_.lanes;
     const GemmFunction<T>* const by_rows = gemm_.tile[channels_on_vector ? tile.width / lanes - 1 : 0];
     const int rows = static_cast<int>(std::min<int64_t>(gemm_.max_rows, tile.count));
     const GemmFunction<T> narrow = gemm_.tile[0][rows - 1], wide = gemm_.tile[1][rows - 1];
     for (const PixelTile<T>* px = pixels.tiles; px < pixels.tiles + pixels.count; ++px) {
+      t.ask = next < asked ? next : nullptr;
+      if (next) next += terms * t.ask_step;
       t.c = c + px->offset;
       t.add = add ? add + px->offset : nullptr;
       const int64_t* const offset = px->even ? nullptr : s.pixel_offset + px->first;
