@@ -1,6 +1,6 @@
 // Convolutions: Python arguments -> ConvSpec -> plan -> run.
+#include "again.h"
 #include "bindings.h"
-#include "recent.h"
 #include "run.h"
 
 namespace fastconv::bindings {
@@ -29,15 +29,39 @@ std::shared_ptr<const ConvPlan> plan_of(const char* op, const ConvArguments& a, 
   return plan_for(ConvProblem::make(spec), window.algorithm);
 }
 
-// The same for a plain call, which may have come before. Dtypes differ: the slow way says so.
-std::shared_ptr<const ConvPlan> repeated_plan_of(const char* op, const ConvArguments& a, const py::tuple& window) {
-  CallKey key(window, a.x, a.w, a.b);
-  RecentPlan& recent = recent_plan(key);
-  const bool alike = a.w.dtype() == a.x.dtype() && (!a.b || a.b->dtype() == a.x.dtype());
-  if (alike && recent.plan && recent.key == key) return recent.plan;
-  auto plan = plan_of(op, a, window, py::none());
-  recent = {std::move(key), plan};
-  return plan;
+// conv_again(spatial, x, weight, bias, spelled): the result where this call has come before, else None. A function of
+// Python's C interface: pybind11's own take longer to be called than a small image takes.
+PyObject* conv_again(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
+  try {
+    if (count != 5 || !PyTuple_CheckExact(arguments[4]) || PyTuple_GET_SIZE(arguments[4]) != kSpelled) Py_RETURN_NONE;
+    const long spatial = PyLong_AsLong(arguments[0]);
+    py::object result = call_again(spatial, arguments[1], arguments[2], arguments[3], arguments[4]);
+    if (result) return result.release().ptr();
+  } catch (py::error_already_set& error) {
+    error.restore();
+    return nullptr;
+  } catch (const std::bad_alloc&) {
+    return PyErr_NoMemory();
+  } catch (const std::exception& error) {
+    PyErr_SetString(PyExc_RuntimeError, error.what());
+    return nullptr;
+  }
+  Py_RETURN_NONE;
+}
+
+// After the long way has gone well.
+void remember_conv(const std::string& op, long spatial, const py::object& input, const py::object& weight,
+                   const py::object& bias, const py::tuple& spelled, const py::tuple& window) {
+  const PlainArray plain_x(input.ptr()), plain_w(weight.ptr()), plain_b(bias.ptr());
+  if (!plain_x || !plain_w || (!plain_b && !bias.is_none()) || spelled.size() != kSpelled) return;
+  for (const py::handle item : spelled)
+    if (!never_changes(item.ptr())) return;
+  Argument x(input, "x"), w(weight, "weight");
+  std::optional<Argument> b = optional_argument(bias, "bias"), none;
+  // An array of foreign byte order is not the memory that a call reads.
+  if (x.view().data != plain_x.data() || w.view().data != plain_w.data() || (b && b->view().data != plain_b.data()))
+    return;
+  remember(spatial, plain_x, plain_w, plain_b, spelled.ptr(), plan_of(op.c_str(), {x, w, b, none}, window, py::none()));
 }
 
 // conv1d, conv2d, conv3d and their transposes: two arrays and a bias in, one array out.
@@ -48,8 +72,7 @@ py::array conv(const std::string& op, const py::object& input, const py::object&
   std::optional<Argument> b = optional_argument(bias, "bias"), r = optional_argument(residual, "residual");
   const bool transposed = !output_padding.is_none();
   const ConvArguments arguments{x, w, b, r};
-  const auto plan = transposed || r ? plan_of(op.c_str(), arguments, window, output_padding)
-                                    : repeated_plan_of(op.c_str(), arguments, window);
+  const auto plan = plan_of(op.c_str(), arguments, window, output_padding);
   const ConvProblem& problem = plan->problem;
 
   const TensorView x_view = x.view(), w_view = w.view(), b_view = b ? b->view() : TensorView{},
@@ -110,6 +133,10 @@ py::array conv_weight_gradient(const std::string& op, const py::object& input, c
 void register_conv(py::module_& m) {
   m.def("conv", &conv, py::arg("op"), py::arg("x"), py::arg("weight"), py::arg("bias"), py::arg("residual"),
         py::arg("window"), py::arg("output_padding"), py::arg("out"));
+  static PyMethodDef again{"conv_again", nullptr, METH_FASTCALL, "The result of a call that has come before, or None."};
+  again.ml_meth = reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&conv_again));
+  m.attr("conv_again") = py::reinterpret_steal<py::object>(PyCFunction_NewEx(&again, nullptr, nullptr));
+  m.def("remember_conv", &remember_conv);
   m.def("conv_input_gradient", &conv_input_gradient, py::arg("op"), py::arg("input_size"), py::arg("weight"),
         py::arg("grad_output"), py::arg("window"), py::arg("out"));
   m.def("conv_weight_gradient", &conv_weight_gradient, py::arg("op"), py::arg("input"), py::arg("weight_size"),

@@ -28,7 +28,7 @@ const char* parallel_runtime();  // "OpenMP 4.5" and the like, or "none"
 class Interrupt {
  public:
   using Poll = bool (*)();
-  explicit Interrupt(Poll poll = nullptr) : poll_(poll), next_(Clock::now() + kEvery) {}
+  explicit Interrupt(Poll poll = nullptr) : poll_(poll), next_(poll ? Clock::now() + kEvery : Clock::time_point()) {}
   bool stopped() const { return stopped_.load(std::memory_order_relaxed); }
   void check() {
     if (!poll_ || Clock::now() < next_) return;

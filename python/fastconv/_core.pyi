@@ -36,6 +36,18 @@ def conv(
     output_padding: Any,
     out: Any,
 ) -> np.ndarray: ...
+
+# `spelled` is what fastconv.conv.window gets behind `spatial`. None: the call has not come before.
+def conv_again(spatial: int, x: Any, weight: Any, bias: Any, spelled: tuple[Any, ...], /) -> np.ndarray | None: ...
+def remember_conv(
+    op: str,
+    spatial: int,
+    x: np.ndarray,
+    weight: Any,
+    bias: Any,
+    spelled: tuple[Any, ...],
+    window: tuple[Any, ...],
+) -> None: ...
 def conv_input_gradient(
     op: str,
     input_size: tuple[int, ...],

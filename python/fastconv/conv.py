@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from . import _arguments as arg
+from . import _core
 
 #: How exact the products of float32 arrays are on a GPU; see :func:`conv2d`.
 PRECISIONS = ("fp32", "fp32-simt", "tf32")
@@ -38,18 +39,22 @@ def window(
     )
 
 
-def _conv(spatial: int, x: Any, weight: Any, bias: Any, residual: Any, window: tuple[Any, ...], out: Any) -> np.ndarray:
-    first = arg.operand("x", x)
-    result: np.ndarray = arg.engine(first).conv(
-        f"conv{spatial}d",
-        first,
-        arg.operand("weight", weight),
-        None if bias is None else arg.operand("bias", bias),
-        None if residual is None else arg.operand("residual", residual),
-        window,
-        None,
-        out,
-    )
+def _conv(
+    spatial: int, x: Any, weight: Any, bias: Any, residual: Any, spelled: tuple[Any, ...], out: Any
+) -> np.ndarray:
+    """Convolve; `spelled` are the arguments of :func:`window` behind its first."""
+    result: np.ndarray | None
+    if residual is None and out is None:
+        result = _core.conv_again(spatial, x, weight, bias, spelled)
+        if result is not None:
+            return result
+    shared = window(spatial, *spelled)
+    op, first, filters = f"conv{spatial}d", arg.operand("x", x), arg.operand("weight", weight)
+    offset = None if bias is None else arg.operand("bias", bias)
+    added = None if residual is None else arg.operand("residual", residual)
+    result = arg.engine(first).conv(op, first, filters, offset, added, shared, None, out)
+    if residual is None and isinstance(first, np.ndarray):
+        _core.remember_conv(op, spatial, first, filters, offset, spelled, shared)
     return result
 
 
@@ -106,8 +111,8 @@ def conv1d(
     ValueError, TypeError, NotImplementedError
         As :func:`conv2d`.
     """
-    shared = window(1, stride, padding, dilation, groups, layout, activation, algorithm, precision)
-    return _conv(1, x, weight, bias, residual, shared, out)
+    spelled = (stride, padding, dilation, groups, layout, activation, algorithm, precision)
+    return _conv(1, x, weight, bias, residual, spelled, out)
 
 
 def conv2d(
@@ -194,8 +199,8 @@ def conv2d(
            [0., 2., 0.],
            [0., 0., 2.]], dtype=float32)
     """
-    shared = window(2, stride, padding, dilation, groups, layout, activation, algorithm, precision)
-    return _conv(2, x, weight, bias, residual, shared, out)
+    spelled = (stride, padding, dilation, groups, layout, activation, algorithm, precision)
+    return _conv(2, x, weight, bias, residual, spelled, out)
 
 
 def conv3d(
@@ -234,8 +239,8 @@ def conv3d(
     ValueError, TypeError, NotImplementedError
         As :func:`conv2d`.
     """
-    shared = window(3, stride, padding, dilation, groups, layout, activation, algorithm, precision)
-    return _conv(3, x, weight, bias, residual, shared, out)
+    spelled = (stride, padding, dilation, groups, layout, activation, algorithm, precision)
+    return _conv(3, x, weight, bias, residual, spelled, out)
 
 
 def conv_transpose1d(

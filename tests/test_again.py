@@ -1,0 +1,119 @@
+"""A call that has come before takes a short way: it must see all that is not as it was."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastconv
+from fastconv import _core
+
+RNG = np.random.default_rng(5)
+X = RNG.integers(-4, 5, (2, 4, 7, 6)).astype(np.float32)
+W = RNG.integers(-4, 5, (6, 4, 3, 3)).astype(np.float32)
+B = RNG.integers(-4, 5, 6).astype(np.float32)
+
+
+def expected(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, **window: Any) -> np.ndarray:
+    """What the long way gives, which `out` takes."""
+    shape = fastconv.explain(x, w, b, **window).output_shape
+    return fastconv.conv2d(x, w, b, **window, out=np.full(shape, np.nan, x.dtype))
+
+
+def seen(x: Any, w: Any, b: Any, *spelled: Any) -> bool:
+    """Whether this call has come before."""
+    return _core.conv_again(2, x, w, b, spelled) is not None
+
+
+WINDOWS: list[dict[str, Any]] = [
+    {},
+    {"padding": 1},
+    {"padding": ((0, 1), (2, 1))},
+    {"padding": "same"},
+    {"stride": (2, 1), "dilation": (1, 2)},
+    {"activation": "relu"},
+    {"algorithm": "exact"},
+]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_calls_in_turns(threads: int) -> None:
+    """Each of several calls that differ in one thing keeps giving its own result, and a result is nobody else's."""
+    fastconv.set_num_threads(threads)
+    long = np.tile(X, (3, 1, 3, 3))
+    calls = [(x, W.astype(x.dtype), b, window)
+             for x in (X, X[:1], X[:0], long, X.astype(np.float64), X.astype(np.float16))
+             for b in (None, B.astype(x.dtype)) for window in WINDOWS]  # fmt: skip
+    wanted = [expected(x, w, b, **window) for x, w, b, window in calls]
+    results = [fastconv.conv2d(x, w, b, **window) for _ in range(3) for x, w, b, window in calls]
+    for i, result in enumerate(results):
+        want = wanted[i % len(calls)]
+        assert result.dtype == want.dtype and result.flags.owndata and result.flags.writeable
+        np.testing.assert_array_equal(result, want)
+
+
+def test_a_repeated_call_is_seen() -> None:
+    spelled = (1, 0, 1, 1, "NCHW", None, "auto", "fp32")
+    w = W[:5].copy()
+    assert not seen(X, w, None, *spelled)
+    fastconv.conv2d(X, w)
+    assert seen(X, w, None, *spelled)
+    assert not seen(X, w, np.zeros(5, np.float32), *spelled)
+
+
+def test_changed_values_are_seen() -> None:
+    x, w, b = X.copy(), W.copy(), B.copy()
+    for _ in range(3):
+        for array in (x, w, b):
+            array += 1
+            np.testing.assert_array_equal(fastconv.conv2d(x, w, b), expected(x, w, b))
+
+
+def test_a_list_may_change() -> None:
+    stride: Any = [1, 1]
+    for step in (1, 2, 1):
+        stride[0] = step
+        for _ in range(2):
+            np.testing.assert_array_equal(fastconv.conv2d(X, W, stride=stride), expected(X, W, None, stride=(step, 1)))
+
+
+def test_equal_is_not_the_same() -> None:
+    """True equals 1, and is refused none the less."""
+    for _ in range(2):
+        fastconv.conv2d(X, W, None, 1, 1)
+        with pytest.raises(TypeError, match="stride=True"):
+            fastconv.conv2d(X, W, None, True, 1)
+        with pytest.raises(TypeError, match=r"padding=1\.0"):
+            fastconv.conv2d(X, W, None, 1, 1.0)
+        with pytest.raises(TypeError, match="weight has dtype float64"):
+            fastconv.conv2d(X, W.astype(np.float64), None, 1, 1)
+        with pytest.raises(ValueError, match="bias has shape"):
+            fastconv.conv2d(X, W, B[:5], 1, 1)
+
+
+@pytest.mark.parametrize("turn", ["strides", "order", "lists", "subclass"])
+def test_other_arrays_go_the_long_way(turn: str) -> None:
+    wanted = expected(X, W, B)
+    for _ in range(2):
+        np.testing.assert_array_equal(fastconv.conv2d(X, W, B), wanted)
+        x: Any = {
+            "strides": np.repeat(X, 2, axis=3)[..., ::2],
+            "order": X.astype(X.dtype.newbyteorder()),
+            "lists": X.tolist(),
+            "subclass": X.view(type("Own", (np.ndarray,), {})),
+        }[turn]
+        np.testing.assert_array_equal(fastconv.conv2d(x, W, B), wanted)
+
+
+def test_settings_count() -> None:
+    """Fewer threads, another instruction set: another plan."""
+    fastconv.set_num_threads(1)
+    wanted = fastconv.conv2d(X, W, B)
+    spelled = (1, 0, 1, 1, "NCHW", None, "auto", "fp32")
+    fastconv.conv2d(X, W, B)
+    assert seen(X, W, B, *spelled)
+    fastconv.set_num_threads(2)
+    assert not seen(X, W, B, *spelled)
+    np.testing.assert_array_equal(fastconv.conv2d(X, W, B), wanted)
