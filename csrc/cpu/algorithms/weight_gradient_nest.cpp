@@ -230,9 +230,13 @@ void prepare_weight_gradient(ConvPlan& plan) {
 
 double weight_gradient_cost(const ConvProblem& p, const Machine& machine, int threads) {
   // Two multiply-adds a cycle and a third on top to add up lanes, and the columns moved twice; small tiles are not
-  // told apart.
+  // told apart. A sum over less than a panel of pixels adds up its lanes all the same, at some cycles a weight.
+  constexpr double kAddLanes = 8;
   const double lanes = static_cast<double>(machine.lanes(static_cast<int64_t>(size_of(p.dtype))));
-  return p.flops() / 2 / lanes * (0.67 + 4.0 / static_cast<double>(p.out_c_group())) / threads;
+  const double pixels = static_cast<double>(p.out_pixels()), of_block = std::min<double>(pixels, kPanelPixels);
+  const double sums = static_cast<double>(p.batch * p.weight_elements()) * pixels / std::max(of_block, 1.0);
+  const double products = p.flops() / 2 / lanes * (0.67 + 4.0 / static_cast<double>(p.out_c_group()));
+  return (products + sums * kAddLanes * (1 - of_block / kPanelPixels)) / threads;
 }
 
 void run_weight_gradient(const ConvPlan& plan, const ConvOperands& operands, std::byte* workspace,

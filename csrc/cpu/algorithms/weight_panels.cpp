@@ -75,6 +75,11 @@ void pack_input_gradient(const ConvProblem& p, const Gather& g, const WeightTile
                          const T* w, T* panel) {
   const int64_t taps = p.taps(), filter = p.in_c_group() * taps;
   const Walk &d = g.d(), &h = g.h(), &wd = g.w();
+  if (taps == 1) {  // the channels of a filter are neighbours: rows as they lie
+    const T* const from = w + (tile.group * p.out_c_group() + tile.channel0) * filter + tile.first;
+    pack.pad_rows({panel, tile.width, tile.width, 0, tile.count, from, filter, 1, g.taps() ? tile.channels : 0});
+    return;
+  }
   for (int64_t c = 0; c < tile.channels; ++c) {
     const T* const from = w + (tile.group * p.out_c_group() + tile.channel0 + c) * filter + tile.first * taps;
     if (g.taps() == taps) {
