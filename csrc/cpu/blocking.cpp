@@ -6,9 +6,9 @@ namespace fastconv {
 namespace {
 
 // Products of K terms are summed in registers; a longer sum goes through the result in several passes, and up to twice
-// as many where that makes better blocks. A panel of 1024 x 32 floats (128 KB) leaves room in a 256 KB L2 for the
-// weight panel beside it.
-constexpr int64_t kDepth = 1024;
+// as many where that makes better blocks. A panel of weights of 640 x 16 floats (40 KB), which passes through L1, and
+// those of the pixels leave each other room in a 512 KB L2; shorter passes lose to their stores. Zen 3.
+constexpr int64_t kDepth = 640;
 
 // Cycles per element to bring a finished tile to the result: whole vectors, transposed in registers, one by one.
 // Fitted to single tiles in L1 on Zen 5 and Zen 3; only their order matters for the choice. A pass over a result that
