@@ -15,12 +15,11 @@ constexpr int64_t kDepth = 640;
 // holds the sum of the passes before it loads it as well.
 constexpr double kStoreVector = 0.1, kStoreTransposed = 1.0, kStoreScalar = 3.0;
 
-// Cycles to load and store one vector of a panel and of the stage, and to begin a segment of a tile's sum; the share
-// by which tiles run slower from panels in L2. From the 27 layers of the benchmarks, one thread, Zen 5 and Zen 3.
-constexpr double kPackVector = 3, kStageVector = 4, kSegment = 5, kPanelShare = 0.04;
-// Cycles to call a tile and finish it, beside its stores, and to begin a row of the stage and one of each phase of a
-// stride. From layers with short sums, Zen 3.
-constexpr double kTile = 30, kStageRow = 8, kStagePhase = 12;
+// Cycles to load and store one vector of a panel and of the stage; the share by which tiles run slower from panels in
+// L2. From the 27 layers of the benchmarks, one thread, Zen 5 and Zen 3.
+constexpr double kPackVector = 3, kStageVector = 4, kPanelShare = 0.04;
+// Cycles to begin a row of the stage and one of each phase of a stride. From layers with short sums, Zen 3.
+constexpr double kStageRow = 8, kStagePhase = 12;
 
 // Where nothing is padded and rows are as long as the source's, all rows of a block are one: a tile may span them.
 bool rows_follow(const ConvProblem& p, const Gather& g) {
@@ -137,6 +136,16 @@ GatherBlocking block_gather(const ConvProblem& p, const Gather& g, const Machine
   if (threads > 1 && units < 8 * threads && units % threads != 0)
     b.c_splits = std::min(b.channel_tiles.parts, ceil_div(8 * threads, units));
   return b;
+}
+
+PixelBlock block_at(const Gather& g, const GatherBlocking& b, int64_t index) {
+  PixelBlock block;
+  block.d = index / b.w_blocks / b.h_blocks;
+  block.h0 = index / b.w_blocks % b.h_blocks * b.block_rows;
+  block.h1 = std::min(g.h().dst, block.h0 + b.block_rows);
+  block.w0 = index % b.w_blocks * b.block_cols;
+  block.w1 = std::min(g.w().dst, block.w0 + b.block_cols);
+  return block;
 }
 
 double gather_cycles(const ConvProblem& p, const Gather& g, const GatherBlocking& b, const Machine& m) {

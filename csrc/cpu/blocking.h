@@ -121,11 +121,17 @@ double stage_cycles(const Gather& gather, Layout layout, int64_t lanes);
 // source that L1 does not hold: the address translations and the line are not foreseen by the hardware. Zen 3.
 constexpr double kJump = 1;
 
+// Cycles to call a gemm tile and finish it, beside its stores, and to begin a segment of its sum. Zen 3.
+constexpr double kTile = 30, kSegment = 5;
+
 // How tiles may read the pixels: packed into panels, where they lie (in the stage or in the source), or as is cheaper.
 enum class PixelRead : uint8_t { panels, in_place, either };
 
 GatherBlocking block_gather(const ConvProblem& problem, const Gather& gather, const Machine& machine, int threads,
                             PixelRead read);
+
+// The index-th block of a slice of results, depth by depth, row by row.
+PixelBlock block_at(const Gather& gather, const GatherBlocking& blocking, int64_t index);
 
 // Estimated cycles of a gather divided like this, for one image and group on one thread.
 double gather_cycles(const ConvProblem& problem, const Gather& gather, const GatherBlocking& blocking,

@@ -5,8 +5,10 @@
 // A tile lies within one row of results. Where im2col writes every input element once per tap, this reads it once per
 // tap from a stage that was written once; it pays where the result has few channels (stems, the lecture's layers),
 // since a panel is then read too few times to be worth packing. The nest is gather_nest.h without panels.
+// An input gradient with a stride along the width computes all phases of it together (phase_nest.h).
 // A weight gradient reads the padded image in the same way (weight_gradient_outer.h).
 #include "gather_nest.h"
+#include "phase_nest.h"
 #include "weight_gradient_outer.h"
 
 namespace fastconv {
@@ -15,12 +17,15 @@ Support direct_supports(const ConvProblem&, const Machine&) { return {}; }
 
 double direct_cost(const ConvProblem& p, const Machine& machine, int threads) {
   if (p.direction == Direction::weight_gradient) return weight_outer_cost(p, machine, false) / threads;
+  if (phases_together(p, machine)) return phases_cost(p, machine, threads);
   return gathers_cost(p, machine, threads, PixelRead::in_place);
 }
 
 void direct_prepare(ConvPlan& plan) {
   if (plan.problem.direction == Direction::weight_gradient)
     prepare_weight_outer(plan, false);
+  else if (phases_together(plan.problem, plan.machine))
+    prepare_phases(plan);
   else
     prepare_gathers(plan, PixelRead::in_place);
 }
@@ -32,6 +37,8 @@ void direct_pack(const ConvPlan& plan, const void* w, void* packed, Interrupt& i
 void direct_run(const ConvPlan& plan, const ConvOperands& operands, std::byte* workspace, Interrupt& interrupt) {
   if (plan.problem.direction == Direction::weight_gradient)
     run_weight_outer(plan, operands, workspace, interrupt);
+  else if (phases_together(plan.problem, plan.machine))
+    run_phases(plan, operands, workspace, interrupt);
   else
     run_gathers(plan, operands, workspace, interrupt);
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "ahead.h"
 #include "gather_scratch.h"
 #include "weight_panels.h"
 
@@ -44,32 +45,59 @@ class GatherRun {
   }
 
   void item(int64_t item, int thread, Interrupt& interrupt) {
-    size_t index = plan_.gathers.size() - 1;
-    while (plan_.blocking.gathers[index].first_item > item) --index;
-    const Gather& g = plan_.gathers[index];
-    const GatherBlocking& b = plan_.blocking.gathers[index];
-    int64_t rest = item - b.first_item;
-    const int64_t split = rest % b.c_splits;
-    const int64_t block_index = rest /= b.c_splits;
-    const PixelBlock block = block_at(g, b, rest % b.blocks());
-    rest /= b.blocks();
-    const int64_t group = rest % problem_.groups, image = rest / problem_.groups;
-
+    const Work work = work_of(item);
+    const Gather& g = plan_.gathers[work.gather];
+    const GatherBlocking& b = plan_.blocking.gathers[work.gather];
     GatherScratch<T>& s = scratch_[thread];
-    place_pixels(g, block, s.pixel_offset);
-    const Source<T> source = source_at(g, image, group);
-    T* const dst = dst_ + (image * dst_channels(g) * dst_pixels(g)) + group * g.dst_c * (nhwc() ? 1 : dst_pixels(g));
-    const int64_t block_id = b.first_item + block_index;
+    place_pixels(g, work.block, s.pixel_offset);
+    const Source<T> source = source_at(g, work.image, work.group);
+    T* const dst =
+        dst_ + (work.image * dst_channels(g) * dst_pixels(g)) + work.group * g.dst_c * (nhwc() ? 1 : dst_pixels(g));
+    const int64_t tiles = Split{b.channel_tiles.parts, b.c_splits}.size(work.split);
     for (int64_t kb = 0; kb < b.k_blocks.parts; ++kb) {
       // Parts of the channels of one block come one after the other: what was packed for the last is still there.
-      const bool again = b.k_blocks.parts == 1 && last_block_[thread] == block_id;
-      const Operand operand = read_pixels(g, b, block, source, kb, s, again);
-      multiply(index, b, block, operand, kb, group, split, dst, s, [&] { return interrupt.stop_here(thread); });
+      const bool again = b.k_blocks.parts == 1 && last_block_[thread] == work.block_id;
+      const Operand operand = read_pixels(g, b, work.block, source, kb, s, again);
+      Ahead ahead = what_follows(item, work, kb, operand.count * tiles);
+      multiply(work, operand, kb, dst, s, ahead, [&] { return interrupt.stop_here(thread); });
     }
-    last_block_[thread] = block_id;
+    last_block_[thread] = work.block_id;
   }
 
  private:
+  // What an item computes.
+  struct Work {
+    size_t gather;
+    PixelBlock block;
+    int64_t image, group, split, block_id;
+  };
+
+  Work work_of(int64_t item) const {
+    Work work{};
+    work.gather = plan_.gathers.size() - 1;
+    while (plan_.blocking.gathers[work.gather].first_item > item) --work.gather;
+    const GatherBlocking& b = plan_.blocking.gathers[work.gather];
+    int64_t rest = item - b.first_item;
+    work.split = rest % b.c_splits, rest /= b.c_splits;
+    work.block_id = b.first_item + rest;
+    work.block = block_at(plan_.gathers[work.gather], b, rest % b.blocks()), rest /= b.blocks();
+    work.group = rest % problem_.groups, work.image = rest / problem_.groups;
+    return work;
+  }
+
+  // What the thread reads after the kb-th channels of an item, to be asked for in so many parts.
+  Ahead what_follows(int64_t item, const Work& work, int64_t kb, int64_t calls) const {
+    const bool same = kb + 1 < plan_.blocking.gathers[work.gather].k_blocks.parts;
+    if (nhwc() || (!same && item + 1 >= plan_.blocking.items)) return {};
+    const Work next = same ? work : work_of(item + 1);
+    if (!same && next.block_id == work.block_id) return {};
+    const Gather& g = plan_.gathers[next.gather];
+    const Split& channels = plan_.blocking.gathers[next.gather].k_blocks;
+    Source<T> source = source_at(g, next.image, next.group);
+    source.data += channels.begin(same ? kb + 1 : 0) * source.channel;
+    return ahead_of_block(g, next.block, source, channels.size(same ? kb + 1 : 0), calls);
+  }
+
   // How the pixels of a block are read: those of tile i, of tap t and channel c at
   // tiles[i].base + tap[t] + c * channel, or in panels.
   struct Operand {
@@ -86,17 +114,6 @@ class GatherRun {
   bool nhwc() const { return problem_.layout == Layout::nhwc; }
   int64_t dst_channels(const Gather& g) const { return g.dst_c * problem_.groups; }
   static int64_t dst_pixels(const Gather& g) { return g.d().dst_full * g.h().dst_full * g.w().dst_full; }
-
-  static PixelBlock block_at(const Gather& g, const GatherBlocking& b, int64_t index) {
-    PixelBlock block;
-    const int64_t w = index % b.w_blocks, h = index / b.w_blocks % b.h_blocks;
-    block.d = index / b.w_blocks / b.h_blocks;
-    block.h0 = h * b.block_rows;
-    block.h1 = std::min(g.h().dst, block.h0 + b.block_rows);
-    block.w0 = w * b.block_cols;
-    block.w1 = std::min(g.w().dst, block.w0 + b.block_cols);
-    return block;
-  }
 
   Source<T> source_at(const Gather& g, int64_t image, int64_t group) const {
     const Walk &d = g.d(), &h = g.h(), &w = g.w();
@@ -203,32 +220,33 @@ class GatherRun {
   }
 
   template <class Stop>
-  void multiply(size_t index, const GatherBlocking& b, const PixelBlock& block, Operand pixels, int64_t kb,
-                int64_t group, int64_t split, T* dst, GatherScratch<T>& s, const Stop& stop) {
-    const Gather& g = plan_.gathers[index];
+  void multiply(const Work& work, Operand pixels, int64_t kb, T* dst, GatherScratch<T>& s, Ahead& ahead,
+                const Stop& stop) {
+    const Gather& g = plan_.gathers[work.gather];
+    const GatherBlocking& b = plan_.blocking.gathers[work.gather];
     const int64_t depth = b.k_blocks.size(kb) * g.taps();
     const Split parts{b.channel_tiles.parts, b.c_splits};
-    const int64_t last = parts.begin(split + 1) - 1;
-    for (int64_t i = parts.begin(split); i <= last && !stop(); ++i) {
-      const WeightTile tile = weight_tile(plan_, index, group, kb, i);
+    const int64_t last = parts.begin(work.split + 1) - 1;
+    for (int64_t i = parts.begin(work.split); i <= last && !stop(); ++i) {
+      const WeightTile tile = weight_tile(plan_, work.gather, work.group, kb, i);
       const T *panel = s.weights, *next = nullptr;
       if (packed_) {
         panel = packed_ + tile.packed_offset;
-        if (i < last) next = packed_ + weight_tile(plan_, index, group, kb, i + 1).packed_offset;
+        if (i < last) next = packed_ + weight_tile(plan_, work.gather, work.group, kb, i + 1).packed_offset;
       } else {
-        pack_weight_tile(plan_, index, tile, weights_, s.weights);
+        pack_weight_tile(plan_, work.gather, tile, weights_, s.weights);
       }
       GemmTile<T> t{};
-      set_epilogue(t, b, kb, group * g.dst_c + tile.first);
+      set_epilogue(t, b, kb, work.group * g.dst_c + tile.first);
       set_operands(t, b, pixels, depth, tile, s, panel);
       set_result(t, g, b, tile);
       T* const c = dst + tile.first * channel_step_of(g);
       const T* const add = kb > 0 ? c : residual_ ? residual_ + (c - dst_) : nullptr;
       if (b.channels_on_vector)
-        run_tiles<true>(t, g, b, pixels, tile, next, c, add, s);
+        run_tiles<true>(t, g, b, pixels, tile, next, c, add, s, ahead);
       else
-        run_tiles<false>(t, g, b, pixels, tile, next, c, add, s);
-      if (curve_ && kb + 1 == b.k_blocks.parts) bend(g, block, tile, dst, s.pixel_offset);
+        run_tiles<false>(t, g, b, pixels, tile, next, c, add, s, ahead);
+      if (curve_ && kb + 1 == b.k_blocks.parts) bend(g, work.block, tile, dst, s.pixel_offset);
     }
   }
 
@@ -236,7 +254,7 @@ class GatherRun {
   // meanwhile, and the first tile of pixels does not wait for all of them.
   template <bool channels_on_vector>
   void run_tiles(GemmTile<T>& t, const Gather& g, const GatherBlocking& b, Operand& pixels, const WeightTile& tile,
-                 const T* next, T* c, const T* add, GatherScratch<T>& s) {
+                 const T* next, T* c, const T* add, GatherScratch<T>& s, Ahead& ahead) {
     const int64_t terms = t.segments * t.depth;
     const T* const asked = next ? next + terms * tile.width : nullptr;
     t.ask_step = ceil_div(tile.width, pixels.count);
@@ -245,6 +263,7 @@ class GatherRun {
     const int rows = static_cast<int>(std::min<int64_t>(gemm_.max_rows, tile.count));
     const GemmFunction<T> narrow = gemm_.tile[0][rows - 1], wide = gemm_.tile[1][rows - 1];
     for (const PixelTile<T>* px = pixels.tiles; px < pixels.tiles + pixels.count; ++px) {
+      ahead.some();
       t.ask = next < asked ? next : nullptr;
       if (next) next += terms * t.ask_step;
       t.c = c + px->offset;

@@ -7,6 +7,7 @@
 //       for tile of result channels:                          weight panel, from L2
 //         for tile of pixels:                                 panel or stage, from L1/L2
 //           gemm tile: += over k; the first k adds the bias, the last one applies the activation
+//           what the next block reads is asked for, a few lines at a time (ahead.h)
 //
 // Either the pixels or the result channels lie along the vector (GatherBlocking::channels_on_vector).
 // With panels the sum runs over (channel, tap), without over (tap, channel), in both cases in one order for every

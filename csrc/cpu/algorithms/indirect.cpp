@@ -234,16 +234,6 @@ class IndirectRun {
     }
   }
 
-  static PixelBlock block_at(const Gather& g, const GatherBlocking& b, int64_t index) {
-    PixelBlock block;
-    block.d = index / b.w_blocks / b.h_blocks;
-    block.h0 = index / b.w_blocks % b.h_blocks * b.block_rows;
-    block.h1 = std::min(g.h().dst, block.h0 + b.block_rows);
-    block.w0 = index % b.w_blocks * b.block_cols;
-    block.w1 = std::min(g.w().dst, block.w0 + b.block_cols);
-    return block;
-  }
-
   Source<T> source_at(const Gather& g, int64_t image, int64_t group) const {
     const int64_t row = g.w().src, slice = g.h().src * row, pixels = g.d().src * slice, channels = g.src_c * p_.groups;
     const T* const first = src_ + image * channels * pixels + group * g.src_c * (nhwc() ? 1 : pixels);

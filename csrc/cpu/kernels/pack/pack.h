@@ -10,6 +10,8 @@
 // pad_rows   row r of dst:  0 for q < begin;  src[r * src_row + (q - begin) * step] for begin <= q < end;  0 up to
 // width
 //            Reads and writes nothing else.
+// interleave row r of dst:  dst[j] = src[j % step * phase + r * src_row + j / step], j < count. Reads whole rows of
+//            src only up to the last element taken.
 #pragma once
 
 #include <stdint.h>
@@ -51,6 +53,14 @@ struct PaddedRows {
   int64_t src_row, step, rows;
 };
 
+template <class T>
+struct InterleavedRows {
+  T* dst;
+  int64_t dst_row, count;
+  const T* src;
+  int64_t src_row, phase, step, rows;
+};
+
 constexpr int64_t kPackSlack = 16;  // elements in the widest vector
 
 template <class T>
@@ -58,6 +68,7 @@ struct PackKernel {
   void (*pixels)(const PixelPanel<T>&);
   void (*transpose)(const TransposePanel<T>&);
   void (*pad_rows)(const PaddedRows<T>&);
+  void (*interleave)(const InterleavedRows<T>&);
 };
 
 struct PackKernels {
