@@ -169,8 +169,10 @@ bool close(const Bytes& a, const Bytes& b, DType dtype, double allowed) {
 
 // A row's bound is relative to the sum of the absolute terms: here at most 4 * 4 each, and the bias.
 double allowed_error(const CpuAlgorithm& row, const ConvProblem& p) {
-  const int64_t channels = p.direction == Direction::forward ? p.in_c_group() : p.out_c_group();
-  const double largest = 16.0 * static_cast<double>(channels * p.taps()) + 8;
+  const int64_t terms = p.direction == Direction::weight_gradient  ? p.batch * p.out_pixels()
+                        : p.direction == Direction::input_gradient ? p.out_c_group() * p.taps()
+                                                                   : p.in_c_group() * p.taps();
+  const double largest = 16.0 * static_cast<double>(terms) + 8;
   // A curve rounds by itself (kernels/curve/curve.h), and is nowhere steeper than 1.5.
   return is_clamp(p.activation) || p.activation == Activation::none ? row.error * largest
                                                                     : (1.5 * row.error + 0x1p-22) * largest;
