@@ -117,3 +117,19 @@ def test_settings_count() -> None:
     fastconv.set_num_threads(2)
     assert not seen(X, W, B, *spelled)
     np.testing.assert_array_equal(fastconv.conv2d(X, W, B), wanted)
+
+
+def test_a_plan_looks_at_its_input() -> None:
+    plan = fastconv.plan_conv2d(X.shape, W, B)
+    again, wanted = plan._prepared.again(), expected(X, W, B, algorithm=plan.algorithm)
+    assert again(X.tolist()) is None and again(X[:1]) is None and again(X.astype(np.float64)) is None
+    assert again(X.astype(X.dtype.newbyteorder())) is None and again(np.repeat(X, 2, axis=3)[..., ::2]) is None
+    for _ in range(2):
+        np.testing.assert_array_equal(plan(X), wanted)
+        np.testing.assert_array_equal(plan(X.astype(X.dtype.newbyteorder())), wanted)
+        with pytest.raises(ValueError, match="x has shape"):
+            plan(X[:1])
+        with pytest.raises(TypeError, match="x has dtype float64"):
+            plan(X.astype(np.float64))
+    del plan
+    np.testing.assert_array_equal(again(X), wanted)

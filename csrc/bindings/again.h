@@ -42,6 +42,55 @@ class PlainArray {
   const py::detail::PyArray_Proxy* array_ = nullptr;
 };
 
+// An array for a result, without the work of pybind11's constructor.
+class FreshResult {
+ public:
+  FreshResult() = default;
+  explicit FreshResult(const ConvProblem& problem) : dtype_(numpy_type(problem.dtype)) {
+    for (int64_t extent : problem.result_shape()) shape_.push_back(static_cast<Py_intptr_t>(extent));
+  }
+  py::object make() const {
+    const auto& api = py::detail::npy_api::get();
+    auto result = py::reinterpret_steal<py::object>(
+        api.PyArray_NewFromDescr_(api.PyArray_Type_, py::object(dtype_).release().ptr(),
+                                  static_cast<int>(shape_.size()), shape_.data(), nullptr, nullptr, 0, nullptr));
+    if (!result) throw py::error_already_set();
+    return result;
+  }
+
+ private:
+  std::vector<Py_intptr_t> shape_;
+  py::object dtype_;
+};
+
+// Over in microseconds on any machine: sooner than another thread could take the GIL, or anybody press Ctrl-C.
+constexpr double kBriefFlops = 1e5;
+
+inline void run_again(const ConvPlan& plan, ConvOperands operands, const py::object& result) {
+  if (plan.problem.batch == 0) return;
+  operands.y = py::detail::array_proxy(result.ptr())->data;
+  if (plan.problem.flops() < kBriefFlops)
+    run_plan(plan, operands, nullptr);
+  else
+    run(plan, operands);
+}
+
+// What a function of Python's C interface returns: the object, None for a null one, or null with an exception set.
+template <class F>
+PyObject* for_python(const F& f) {
+  try {
+    py::object result = f();
+    return result ? result.release().ptr() : py::none().release().ptr();
+  } catch (py::error_already_set& error) {
+    error.restore();
+  } catch (const std::bad_alloc&) {
+    PyErr_NoMemory();
+  } catch (const std::exception& error) {
+    PyErr_SetString(PyExc_RuntimeError, error.what());
+  }
+  return nullptr;
+}
+
 // stride, padding, dilation, groups, layout, activation, algorithm, precision as the user spelled them. They are what
 // they were if they are the same objects, which nobody can change: kept are only such.
 constexpr Py_ssize_t kSpelled = 8;
@@ -60,12 +109,11 @@ struct KnownCall {
   std::array<py::object, kSpelled> spelled;
   Shape x, w, bias;
   bool has_bias = false;
-  py::object x_dtype, w_dtype, bias_dtype, y_dtype;
-  std::vector<Py_intptr_t> y;
+  py::object x_dtype, w_dtype, bias_dtype;
+  FreshResult y;
   int threads = 0;
   Isa isa = Isa::baseline;
   double serial_cycles = 0;
-  bool brief = false;
 
   bool is_spelled(long axes, PyObject* tuple) const {
     for (Py_ssize_t i = 0; i < kSpelled; ++i)
@@ -84,9 +132,6 @@ inline KnownCall& known_call(const PlainArray& x, const PlainArray& w, PyObject*
   return calls[value % kSlots];
 }
 
-// Over in microseconds on any machine: sooner than another thread could take the GIL, or anybody press Ctrl-C.
-constexpr double kBriefFlops = 1e5;
-
 inline void remember(long spatial, const PlainArray& x, const PlainArray& w, const PlainArray& bias, PyObject* spelled,
                      std::shared_ptr<const ConvPlan> plan) {
   KnownCall& call = known_call(x, w, spelled);
@@ -99,12 +144,10 @@ inline void remember(long spatial, const PlainArray& x, const PlainArray& w, con
   call.w = w.shape(), call.w_dtype = dtype_of(w);
   call.has_bias = static_cast<bool>(bias);
   if (bias) call.bias = bias.shape(), call.bias_dtype = dtype_of(bias);
-  for (int64_t extent : plan->problem.result_shape()) call.y.push_back(static_cast<Py_intptr_t>(extent));
-  call.y_dtype = numpy_type(plan->problem.dtype);
+  call.y = FreshResult(plan->problem);
   call.threads = get_num_threads();
   call.isa = this_machine().isa;
   call.serial_cycles = held_serial_cycles();
-  call.brief = plan->problem.flops() < kBriefFlops;
   call.plan = std::move(plan);
 }
 
@@ -118,17 +161,9 @@ inline py::object call_again(long spatial, PyObject* x_object, PyObject* w_objec
       call.has_bias != static_cast<bool>(bias) || (bias && !bias.is(call.bias, call.bias_dtype)) ||
       !call.is_spelled(spatial, spelled))
     return {};
-  // Kept: the slot may change hands as soon as anything of Python's runs.
-  const std::shared_ptr<const ConvPlan> plan = call.plan;
-  const bool brief = call.brief;
-  const auto& api = py::detail::npy_api::get();
-  auto result = py::reinterpret_steal<py::object>(
-      api.PyArray_NewFromDescr_(api.PyArray_Type_, py::object(call.y_dtype).release().ptr(),
-                                static_cast<int>(call.y.size()), call.y.data(), nullptr, nullptr, 0, nullptr));
-  if (!result) throw py::error_already_set();
-  const ConvOperands operands{x.data(), w.data(), py::detail::array_proxy(result.ptr())->data,
-                              bias ? bias.data() : nullptr};
-  if (plan->problem.batch > 0) brief ? static_cast<void>(run_plan(*plan, operands, nullptr)) : run(*plan, operands);
+  const std::shared_ptr<const ConvPlan> plan = call.plan;  // the slot may change hands as soon as Python runs
+  py::object result = call.y.make();
+  run_again(*plan, {x.data(), w.data(), nullptr, bias ? bias.data() : nullptr}, result);
   return result;
 }
 

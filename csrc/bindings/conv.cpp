@@ -32,21 +32,10 @@ std::shared_ptr<const ConvPlan> plan_of(const char* op, const ConvArguments& a, 
 // conv_again(spatial, x, weight, bias, spelled): the result where this call has come before, else None. A function of
 // Python's C interface: pybind11's own take longer to be called than a small image takes.
 PyObject* conv_again(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
-  try {
-    if (count != 5 || !PyTuple_CheckExact(arguments[4]) || PyTuple_GET_SIZE(arguments[4]) != kSpelled) Py_RETURN_NONE;
-    const long spatial = PyLong_AsLong(arguments[0]);
-    py::object result = call_again(spatial, arguments[1], arguments[2], arguments[3], arguments[4]);
-    if (result) return result.release().ptr();
-  } catch (py::error_already_set& error) {
-    error.restore();
-    return nullptr;
-  } catch (const std::bad_alloc&) {
-    return PyErr_NoMemory();
-  } catch (const std::exception& error) {
-    PyErr_SetString(PyExc_RuntimeError, error.what());
-    return nullptr;
-  }
-  Py_RETURN_NONE;
+  return for_python([&]() -> py::object {
+    if (count != 5 || !PyTuple_CheckExact(arguments[4]) || PyTuple_GET_SIZE(arguments[4]) != kSpelled) return {};
+    return call_again(PyLong_AsLong(arguments[0]), arguments[1], arguments[2], arguments[3], arguments[4]);
+  });
 }
 
 // After the long way has gone well.

@@ -1,5 +1,6 @@
 // Plans, seen from Python: PreparedConv keeps one with its weights, explain_conv tells how one came about.
 #include "../cpu/buffer.h"
+#include "again.h"
 #include "bindings.h"
 #include "run.h"
 
@@ -22,6 +23,8 @@ class PreparedConv {
     if (b) spec.bias_shape = b->shape();
     const ConvProblem problem = ConvProblem::make(spec);
     plan_ = plan_for(problem, window.algorithm, true);
+    x_shape_ = problem.x_shape(), x_dtype_ = numpy_type(problem.dtype);
+    result_ = FreshResult(problem);
 
     const TensorView w_view = w.view();
     if (b) bias_ = copy_of(b->view());
@@ -56,6 +59,15 @@ class PreparedConv {
     return result.take();
   }
 
+  // The result where x is plainly what the plan was made for, else a null object.
+  py::object call_again(PyObject* input) const {
+    const PlainArray x(input);
+    if (!x || !x.is(x_shape_, x_dtype_)) return {};
+    py::object result = result_.make();
+    run_again(*plan_, {x.data(), weight_.data(), nullptr, bias_.data(), packed_.data()}, result);
+    return result;
+  }
+
   const ConvPlan& plan() const { return *plan_; }
 
  private:
@@ -68,7 +80,28 @@ class PreparedConv {
 
   std::shared_ptr<const ConvPlan> plan_;
   Buffer weight_, bias_, packed_;
+  Shape x_shape_;
+  py::object x_dtype_;
+  FreshResult result_;
 };
+
+// again(x): the result, or None where x has to be called the long way. See conv_again in conv.cpp.
+PyObject* plan_again(PyObject* self, PyObject* x) {
+  return for_python(
+      [&] { return static_cast<const PreparedConv*>(PyCapsule_GetPointer(self, nullptr))->call_again(x); });
+}
+
+py::object again_of(const py::object& prepared) {
+  static PyMethodDef again{"again", &plan_again, METH_O, "The result, or None."};
+  // Keeps the plan alive as long as it is asked.
+  const auto self =
+      py::reinterpret_steal<py::object>(PyCapsule_New(prepared.cast<PreparedConv*>(), nullptr, [](PyObject* capsule) {
+        Py_XDECREF(static_cast<PyObject*>(PyCapsule_GetContext(capsule)));
+      }));
+  if (!self || PyCapsule_SetContext(self.ptr(), prepared.ptr()) != 0) throw py::error_already_set();
+  prepared.inc_ref();
+  return py::reinterpret_steal<py::object>(PyCFunction_NewEx(&again, self.ptr(), nullptr));
+}
 
 // An array, or only its shape: explain() touches no elements.
 struct ArrayOrShape {
@@ -167,6 +200,7 @@ void register_plan(py::module_& m) {
       .def(py::init<const std::string&, const Shape&, const py::object&, const py::object&, const py::tuple&>(),
            py::arg("op"), py::arg("x_shape"), py::arg("weight"), py::arg("bias"), py::arg("window"))
       .def("__call__", &PreparedConv::call, py::arg("x"), py::arg("residual") = py::none(), py::arg("out") = py::none())
+      .def("again", &again_of)
       .def_property_readonly("algorithm", [](const PreparedConv& p) { return p.plan().algorithm->name; })
       .def_property_readonly("problem", [](const PreparedConv& p) { return p.plan().problem.to_string(); })
       .def_property_readonly("x_shape",

@@ -29,10 +29,11 @@ class ConvPlan:
         Scratch memory of a call, in bytes.
     """
 
-    __slots__ = ("_prepared",)
+    __slots__ = ("_again", "_prepared")
 
-    def __init__(self, prepared: _core.PreparedConv) -> None:
-        self._prepared = prepared
+    def __init__(self, prepared: Any) -> None:
+        self._prepared = prepared  # of _core, or of the module for GPUs, which has no short way
+        self._again = prepared.again() if isinstance(prepared, _core.PreparedConv) else None
 
     def __call__(self, x: Any, out: np.ndarray | None = None, *, residual: Any = None) -> np.ndarray:
         """Convolve.
@@ -58,6 +59,10 @@ class ConvPlan:
         TypeError
             `x`, `residual` or `out` is no array or has another dtype.
         """
+        if self._again is not None and out is None and residual is None:
+            result = self._again(x)
+            if result is not None:
+                return result
         added = None if residual is None else arg.operand("residual", residual)
         return self._prepared(arg.operand("x", x), added, out)
 
