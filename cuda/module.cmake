@@ -119,6 +119,7 @@ function(fastconv_add_cuda_module)
     cuda/bindings/module.cpp
     cuda/bindings/conv.cpp
     cuda/bindings/device.cpp
+    cuda/bindings/elementwise.cpp
     cuda/bindings/memory.cpp
     cuda/bindings/plan.cpp
     cuda/bindings/pool.cpp

@@ -63,6 +63,10 @@ def calls():
         "grad.adaptive_avg_pool2d": ((whole,), lambda g: grads.adaptive_avg_pool2d(X.shape, g)),
         "linear": ((row, X[0, 0]), fastconv.linear),
         "linear no rows": ((row[:0], X[0, 0]), fastconv.linear),
+        "flatten": ((X,), lambda x: fastconv.flatten(x, 1, 2)),
+        "relu": ((X,), fastconv.relu),
+        "pad": ((X,), lambda x: fastconv.pad(x, (1, -2, 0, 3), value=-1.5)),
+        "pad reflect": ((X,), lambda x: fastconv.pad(x, (2, 1, 3, -4), "reflect")),
     }
 
 
@@ -73,8 +77,6 @@ CALLS = calls()
 @pytest.mark.parametrize("name", CALLS)
 def test_a_device_computes_what_the_processor_does(name, kind):
     arrays, call = CALLS[name]
-    if name.startswith("linear") and kind in (ByInterface, ByDlpack):
-        pytest.skip("linear needs arrays with reshape")
     if "no images" in name and kind is ByInterface:
         arrays = [np.ascontiguousarray(a) for a in arrays]
     expected, found = call(*arrays), call(*map(kind, arrays))
@@ -151,9 +153,8 @@ def test_arrays_of_the_processor_and_of_the_device_do_not_mix():
         fastconv.conv2d(x, w, B)
     with pytest.raises(TypeError, match=r"out is numpy.ndarray: expected an array on the GPU, as x is"):
         fastconv.max_pool2d(x, 2, out=np.empty(1, np.float32))
-    for host_only in (fastconv.relu, fastconv.softmax, lambda x: fastconv.pad(x, 1)):
-        with pytest.raises(TypeError, match=r"x: expected a NumPy array, got DeviceArray"):
-            host_only(x)
+    with pytest.raises(TypeError, match=r"weight is numpy.ndarray: expected an array on the GPU, as x is"):
+        fastconv.explain(x, W)
     with pytest.raises(TypeError, match=r"on a GPU: copy it with .numpy\(\)"):
         np.asarray(x)
 
@@ -320,6 +321,40 @@ def test_layers_compute_on_a_device():
     for device in ("gpu", "cuda:x", "cpu:0"):
         with pytest.raises(ValueError, match=f"device='{device}': expected 'cpu', 'cuda' or"):
             model.to(device)
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("relu", [False, True])
+def test_a_pool_is_taken_by_the_convolution_before_it(layout, relu):
+    from fastconv import nn
+
+    convolution = nn.Conv2d(4, 8, 3, padding=1, layout=layout)
+    convolution.weight.data[...] = RNG.integers(-3, 4, convolution.weight.shape)
+    convolution.bias.data[...] = RNG.integers(-3, 4, 8)
+    x = last(X) if layout == "NHWC" else X
+    layers = [convolution, nn.ReLU(), nn.MaxPool2d((2, 2), 2, layout=layout)]
+    model = nn.Sequential(*(layer for layer in layers if relu or type(layer) is not nn.ReLU)).eval()
+    images = [x, x[0], x[:0]]
+    expected = [model(image) for image in images]
+    model.to("cuda")
+    emulated().configure(counting=True)
+    for image, want in zip(images, expected, strict=True):
+        assert np.array_equal(model(cuda.asarray(image)).numpy(), want)
+    assert "pool_windows" not in emulated().counts()
+    with pytest.raises(NotImplementedError, match="MaxPool2d.backward computes on the processor"):
+        model.backward(cuda.asarray(expected[0]))
+    with pytest.raises(ValueError, match="with pooling: expected a forward .* with results of at least 2 x 2"):
+        model(cuda.asarray(np.ascontiguousarray(x[:, :1] if layout == "NHWC" else x[:, :, :1])))
+    # What another kernel has to pool: overlapping windows, and any while indices are written down.
+    for other in (nn.MaxPool2d(3, 2, layout=layout).eval(), nn.MaxPool2d(2, ceil_mode=True, layout=layout).eval(),
+                  nn.MaxPool2d(2, layout=layout)):  # fmt: skip
+        emulated().configure(counting=True)
+        unfused = nn.Sequential(convolution, other)
+        found = unfused(cuda.asarray(x)).numpy()
+        assert "pool_windows" in emulated().counts()
+        convolution.to("cpu")
+        assert np.array_equal(found, unfused(x))
+        convolution.to("cuda")
 
 
 def test_a_model_is_trained_on_the_processor_and_asked_on_a_device():

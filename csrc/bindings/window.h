@@ -59,4 +59,24 @@ inline ConvSpec spec_from(const Window& window, const char* op, Direction direct
   return spec;
 }
 
+inline Direction direction_from(const std::string& name) {
+  for (Direction direction : {Direction::forward, Direction::input_gradient, Direction::weight_gradient})
+    if (name == name_of(direction)) return direction;
+  throw InvalidArgument(cat("direction='", name, "': expected 'forward', 'input_gradient' or 'weight_gradient'"));
+}
+
+// The problem of a forward call, or that of one of its gradients: y_shape then follows from the forward call.
+inline ConvProblem problem_to_explain(ConvSpec spec, Direction direction) {
+  const ConvProblem forward = ConvProblem::make(spec);
+  if (direction == Direction::forward) return forward;
+  if (spec.bias_shape)
+    throw InvalidArgument(cat("bias is given: expected None for direction='", name_of(direction), "'"));
+  if (spec.activation != Activation::none)
+    throw InvalidArgument(
+        cat("activation='", name_of(spec.activation), "': expected None for direction='", name_of(direction), "'"));
+  spec.direction = direction;
+  spec.y_shape = forward.y_shape();
+  return ConvProblem::make(spec);
+}
+
 }  // namespace fastconv::bindings

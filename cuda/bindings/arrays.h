@@ -59,30 +59,32 @@ class Call {
 
 inline void* pointer_of(const py::tuple& view) { return reinterpret_cast<void*>(view[1].cast<uintptr_t>()); }
 
+inline Element element_from(const std::string& dtype, const char* name) {
+  for (Element e : {Element::float32, Element::float64, Element::float16, Element::bfloat16})
+    if (dtype == cuda::name_of(e)) return e;
+  throw InvalidType(cat(name, " has dtype ", dtype, ": expected float32, float64, float16 or bfloat16"));
+}
+// What a problem's checks ask of sizes; 16-bit elements pass as float32 there.
+inline DType checked_as(Element element) { return element == Element::float64 ? DType::float64 : DType::float32; }
+
 class Argument {
  public:
   Argument(const py::object& view, const char* name) : name_(name), view_(py::reinterpret_borrow<py::tuple>(view)) {
     shape_ = view_[2].cast<Shape>();
-    const auto dtype = view_[3].cast<std::string>();
-    for (Element e : {Element::float32, Element::float64, Element::float16, Element::bfloat16})
-      if (dtype == cuda::name_of(e)) element_ = e;
-    if (!element_)
-      throw InvalidType(cat(name, " has dtype ", dtype, ": expected float32, float64, float16 or bfloat16"));
+    element_ = element_from(view_[3].cast<std::string>(), name);
   }
 
-  Element element() const { return *element_; }
+  Element element() const { return element_; }
   const Shape& shape() const { return shape_; }
-  // What a problem's checks ask of sizes; 16-bit elements pass as float32 there.
-  DType dtype() const { return *element_ == Element::float64 ? DType::float64 : DType::float32; }
+  DType dtype() const { return checked_as(element_); }
   size_t bytes() const {
-    size_t count = cuda::size_of(*element_);
+    size_t count = cuda::size_of(element_);
     for (int64_t extent : shape_) count *= static_cast<size_t>(extent);
     return count;
   }
   void expect(Element expected, const char* like) const {
-    if (*element_ != expected)
-      throw InvalidType(
-          cat(name_, " has dtype ", name_of(*element_), ": expected ", name_of(expected), " like ", like));
+    if (element_ != expected)
+      throw InvalidType(cat(name_, " has dtype ", name_of(element_), ": expected ", name_of(expected), " like ", like));
   }
   const void* data(const Call& call) {
     if (!view_[4].cast<bool>()) view_ = call.plain(view_);
@@ -93,7 +95,7 @@ class Argument {
   const char* name_;
   py::tuple view_;
   Shape shape_;
-  std::optional<Element> element_;
+  Element element_;
 };
 
 // Indices: int64, as the poolings return them.

@@ -8,6 +8,7 @@ namespace fastconv::cuda::bindings {
 
 void register_conv(pybind11::module_& m);
 void register_device(pybind11::module_& m);
+void register_elementwise(pybind11::module_& m);
 void register_memory(pybind11::module_& m);
 void register_plan(pybind11::module_& m);
 void register_pool(pybind11::module_& m);

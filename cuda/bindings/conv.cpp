@@ -11,13 +11,15 @@ std::optional<Argument> optional_argument(const py::object& view, const char* na
 }
 
 // Makes the plan of a checked problem: a request that no row can do is refused before anything is allocated.
-ConvPlan plan_of(const ConvProblem& problem, const py::tuple& window_tuple, const Window& window, Element element) {
-  return make_plan(problem, current_device(), precision_of(window_tuple), window.algorithm, element);
+ConvPlan plan_of(const ConvProblem& problem, const py::tuple& window_tuple, const Window& window, Element element,
+                 bool pooled = false) {
+  return make_plan(problem, current_device(), precision_of(window_tuple), window.algorithm, element, pooled);
 }
 
+// With `pooled` the maxima of 2 x 2 results, stride 2, are returned (../plan.h).
 py::object conv(const py::object& call_object, const std::string& op, const py::object& input, const py::object& weight,
                 const py::object& bias, const py::object& residual, const py::tuple& window_tuple,
-                const py::object& output_padding, const py::object& out) {
+                const py::object& output_padding, const py::object& out, bool pooled) {
   const Window window = window_from(window_tuple);
   const bool transposed = !output_padding.is_none();
   Argument x(input, "x"), w(weight, "weight");
@@ -35,13 +37,13 @@ py::object conv(const py::object& call_object, const std::string& op, const py::
   if (r) spec.residual_shape = r->shape();
   const ConvProblem problem = ConvProblem::make(spec);
   const Call call(call_object);
-  const ConvPlan plan = plan_of(problem, window_tuple, window, x.element());
+  const ConvPlan plan = plan_of(problem, window_tuple, window, x.element(), pooled);
 
   const void* const x_data = x.data(call);
   const void* const w_data = w.data(call);
   const void* const b_data = b ? b->data(call) : nullptr;
   const void* const r_data = r ? r->data(call) : nullptr;
-  const Result result(call, out, problem.result_shape(), x.element(),
+  const Result result(call, out, pooled ? pooled_shape(problem) : problem.result_shape(), x.element(),
                       {{x_data, x.bytes()}, {w_data, w.bytes()}, {b_data, b ? b->bytes() : 0}},
                       {r_data, r ? r->bytes() : 0});
   if (problem.batch > 0) {

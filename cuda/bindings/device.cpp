@@ -1,7 +1,9 @@
 // Devices and kernels, seen from Python: how many there are, why there is none, and loading kernels beforehand.
+#include <array>
 #include <map>
 #include <mutex>
 
+#include "../elementwise.h"
 #include "../pool.h"
 #include "bindings.h"
 #include "window.h"
@@ -85,6 +87,14 @@ void load_pooling(Layout layout, Element element, Stream& loading) {
   run_transpose(element, 1, 64, 64, kNowhere, kNowhere, loading);
 }
 
+void load_elementwise(Element element, Stream& loading) {
+  void* const unaligned = static_cast<std::byte*>(kNowhere) + 8;
+  for (void* const array : {kNowhere, unaligned}) run_relu(element, 64, array, array, loading);
+  for (const bool logarithm : {false, true})
+    for (const int64_t inner : {1, 2}) run_softmax(element, 2, 8, inner, logarithm, kNowhere, kNowhere, loading);
+  run_pad(element, std::array{PaddedAxis{4, 1, 1}}, Border::constant, 0, kNowhere, kNowhere, loading);
+}
+
 // Loads the kernels of all rows, so that none is loaded in a call.
 void warmup(int device, uintptr_t stream) {
   const py::gil_scoped_release release;
@@ -99,6 +109,7 @@ void warmup(int device, uintptr_t stream) {
           for (const Precision precision : std::span(kAll, element == Element::float32 ? 3 : 1))
             load_convolution(sample, layout, direction, element, precision, loading);
       load_pooling(layout, element, loading);
+      if (layout == Layout::nchw) load_elementwise(element, loading);
     }
   check(cudaStreamSynchronize(loading.handle), "loading kernels");
 }
@@ -147,6 +158,7 @@ void register_all(py::module_& m) {
     }
   });
   register_device(m);
+  register_elementwise(m);
   register_memory(m);
   register_conv(m);
   register_plan(m);

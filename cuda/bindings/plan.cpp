@@ -96,6 +96,39 @@ class PreparedConv {
 
 py::tuple as_tuple(const Shape& shape) { return py::tuple(py::cast(shape)); }
 
+// What explain() of the CPU says, for the device of the call; only shapes and a dtype come in.
+py::dict explain_conv(const py::object& call_object, const std::string& op, const Shape& x_shape, const Shape& w_shape,
+                      const std::optional<Shape>& bias_shape, const std::string& dtype, const std::string& direction,
+                      const py::tuple& window_tuple) {
+  const Window window = window_from(window_tuple);
+  const Element element = element_from(dtype, "dtype");
+  ConvSpec spec = spec_from(window, op.c_str(), Direction::forward, checked_as(element));
+  spec.x_shape = x_shape;
+  spec.w_shape = w_shape;
+  spec.bias_shape = bias_shape;
+  const ConvProblem problem = problem_to_explain(spec, direction_from(direction));
+  const Call call(call_object);
+  const Device& device = current_device();
+  py::list rows;
+  for (const Candidate& c : explain(problem, device, precision_of(window_tuple), window.algorithm, element))
+    rows.append(py::make_tuple(c.name, c.chosen, c.reason, c.cycles, c.workspace_bytes));
+  double elements = 0;  // each of the three arrays crosses the memory bus once at least
+  for (const Shape& shape : {problem.x_shape(), problem.w_shape(), problem.y_shape()}) {
+    double count = 1;
+    for (int64_t extent : shape) count *= static_cast<double>(extent);
+    elements += count;
+  }
+  py::dict d;
+  d["problem"] = problem.to_string();
+  d["result_shape"] = as_tuple(problem.result_shape());
+  d["flops"] = problem.flops();
+  d["bytes"] = elements * static_cast<double>(cuda::size_of(element));
+  d["isa"] = cat("sm_", device.arch);
+  d["threads"] = device.multiprocessors;
+  d["rows"] = rows;
+  return d;
+}
+
 }  // namespace
 
 void register_plan(py::module_& m) {
@@ -110,6 +143,7 @@ void register_plan(py::module_& m) {
       .def_property_readonly("y_shape", [](const PreparedConv& p) { return as_tuple(p.plan().problem.y_shape()); })
       .def_property_readonly("packed_bytes", [](const PreparedConv& p) { return p.plan().packed_bytes; })
       .def_property_readonly("workspace_bytes", [](const PreparedConv& p) { return p.plan().workspace_bytes; });
+  m.def("explain_conv", &explain_conv);
   m.def("algorithms", [] {
     std::vector<std::string> names;
     for (const CudaAlgorithm& row : algorithms()) names.emplace_back(row.name);

@@ -7,6 +7,8 @@
 
 namespace fastconv::cuda::bindings {
 
+using fastconv::bindings::direction_from;
+using fastconv::bindings::problem_to_explain;
 using fastconv::bindings::spec_from;
 using fastconv::bindings::Window;
 using fastconv::bindings::window_from;

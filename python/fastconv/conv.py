@@ -58,6 +58,16 @@ def _conv(
     return result
 
 
+def pooled_conv2d(x: Any, weight: Any, bias: Any, *arguments: Any) -> np.ndarray:
+    """Return ``max_pool2d(conv2d(x, weight, bias, ...), 2)`` of arrays on a GPU, in one kernel where a row can.
+
+    `arguments` are those of :func:`window` behind `spatial`.
+    """
+    shared = window(2, *arguments)
+    result: np.ndarray = arg.engine(x).conv("conv2d", x, weight, bias, None, shared, None, None, True)
+    return result
+
+
 def _conv_transpose(
     spatial: int, x: Any, weight: Any, bias: Any, window: tuple[Any, ...], output_padding: Any, out: Any
 ) -> np.ndarray:

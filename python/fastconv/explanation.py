@@ -52,9 +52,9 @@ class Explanation:
     bytes : float
         Size of input, filters and output together: what has to cross the memory bus at least.
     isa : str
-        Instruction set that the kernels would use.
+        Instruction set that the kernels would use; of a GPU its architecture, such as "sm_90".
     threads : int
-        Threads that the call would use at most.
+        Threads that the call would use at most; of a GPU its multiprocessors.
     candidates : tuple of Candidate
         Every algorithm, in table order.
     """
@@ -83,10 +83,11 @@ class Explanation:
         return self.flops / self.bytes
 
     def __str__(self) -> str:
+        worker = "multiprocessor" if self.isa.startswith("sm_") else "thread"
         lines = [
             self.problem,
             f"output {self.output_shape}, {self.gflop:.3g} GFLOP, {self.intensity:.3g} FLOP per byte, "
-            f"{self.isa}, {self.threads} thread{'s' if self.threads > 1 else ''}",
+            f"{self.isa}, {self.threads} {worker}{'s' if self.threads > 1 else ''}",
             f"  {'algorithm':<12} {'est. Mcycles':>12} {'scratch KiB':>12}",
         ]
         for row in self.candidates:
@@ -99,7 +100,7 @@ class Explanation:
 
 
 def _array_or_shape(name: str, value: Any) -> Any:
-    return value if isinstance(value, np.ndarray) else arg.shape(name, value)
+    return value if isinstance(value, np.ndarray) or arg.on_device(value) else arg.shape(name, value)
 
 
 def explain(
@@ -114,6 +115,7 @@ def explain(
     layout: str = "NCHW",
     activation: str | None = None,
     algorithm: str = "auto",
+    precision: str = "fp32",
     dtype: Any = None,
     direction: str = "forward",
     prepared: bool = False,
@@ -126,8 +128,8 @@ def explain(
     ----------
     x, weight, bias : ndarray or sequence of int
         The arrays of the call, or only their shapes. A `weight` of three axes means :func:`conv1d`, of four
-        :func:`conv2d`, of five :func:`conv3d`.
-    stride, padding, dilation, groups, layout, activation, algorithm
+        :func:`conv2d`, of five :func:`conv3d`. Where one of them is on a GPU, the answer is that GPU's.
+    stride, padding, dilation, groups, layout, activation, algorithm, precision
         As in :func:`conv2d`.
     dtype : dtype, optional
         float32, float64, float16 or bfloat16; that of the arrays by default, or float32 where there is none.
@@ -136,6 +138,7 @@ def explain(
         transposed convolution runs as the input gradient of the convolution whose output shape is its input.
     prepared : bool, default False
         Ask for a plan (:func:`plan_conv2d`), whose filters are packed beforehand: a call pays for that each time.
+        No choice of a GPU depends on it.
 
     Returns
     -------
@@ -154,16 +157,19 @@ def explain(
     ((1, 128, 56, 56), 0.462422016)
     """
     w = _array_or_shape("weight", weight)
-    axes = w.ndim if isinstance(w, np.ndarray) else len(w)
+    axes = len(w) if isinstance(w, tuple) else len(w.shape)
     spatial = axes - 2 if 3 <= axes <= 5 else 2
-    found = _core.explain_conv(
+    image, offset = _array_or_shape("x", x), None if bias is None else _array_or_shape("bias", bias)
+    on_device = [array for array in (image, w, offset) if arg.on_device(array)]
+    module: Any = arg.engine(on_device[0]) if on_device else _core
+    found = module.explain_conv(
         f"conv{spatial}d",
-        _array_or_shape("x", x),
+        image,
         w,
-        None if bias is None else _array_or_shape("bias", bias),
+        offset,
         "" if dtype is None else np.dtype(dtype).name,
         arg.text("direction", direction),
-        window(spatial, stride, padding, dilation, groups, layout, activation, algorithm),
+        window(spatial, stride, padding, dilation, groups, layout, activation, algorithm, precision),
         arg.flag("prepared", prepared),
     )
     return Explanation(

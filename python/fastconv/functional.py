@@ -34,7 +34,16 @@ def float_array(name: str, value: Any) -> np.ndarray:
 
 def _float_operand(name: str, value: Any) -> Any:
     """Return `value` if it is on a GPU, where the engine looks at its dtype, else :func:`_numbers` of it."""
-    return value if arg.on_device(value) else _numbers(name, value)
+    return _with_reshape(value) if arg.on_device(value) else _numbers(name, value)
+
+
+def _with_reshape(array: Any) -> Any:
+    """Return an array on a GPU, as a DeviceArray where its library does not say how to give it another shape."""
+    if hasattr(array, "reshape"):
+        return array
+    from .cuda import asarray
+
+    return asarray(array)
 
 
 def axis(name: str, value: Any, ndim: int) -> int:
@@ -72,9 +81,12 @@ def flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> np.ndarray:
     (8, 1250)
     """
     array = arg.operand("x", x)
-    first, last = axis("start_dim", start_dim, array.ndim), axis("end_dim", end_dim, array.ndim)
+    if not isinstance(array, np.ndarray):
+        array = _with_reshape(array)
+    axes = len(array.shape)
+    first, last = axis("start_dim", start_dim, axes), axis("end_dim", end_dim, axes)
     if first > last:
-        raise ValueError(f"start_dim={start_dim} comes after end_dim={end_dim} for an array of {array.ndim} axes")
+        raise ValueError(f"start_dim={start_dim} comes after end_dim={end_dim} for an array of {axes} axes")
     # The product instead of -1, which is ambiguous for an empty array.
     joined = math.prod(array.shape[first : last + 1])
     shape = tuple(array.shape)
@@ -151,7 +163,7 @@ def relu(x: Any, inplace: bool = False) -> np.ndarray:
     Parameters
     ----------
     x : ndarray
-        Any real dtype; NaN stays NaN.
+        Any real dtype, on a GPU those of :func:`conv2d`; NaN stays NaN.
     inplace : bool, default False
         Write into `x` and return it.
 
@@ -159,8 +171,12 @@ def relu(x: Any, inplace: bool = False) -> np.ndarray:
     -------
     ndarray, shape and dtype of `x`
     """
+    y: np.ndarray
+    if arg.on_device(x):
+        y = arg.engine(x).relu(x, arg.flag("inplace", inplace))
+        return y
     array = arg.array("x", x)
-    y: np.ndarray = np.maximum(array, array.dtype.type(0), out=array if inplace else None)
+    y = np.maximum(array, array.dtype.type(0), out=array if inplace else None)
     return y
 
 
@@ -186,6 +202,9 @@ def softmax(x: Any, dim: int | None = None) -> np.ndarray:
     TypeError
         `x` has none of these dtypes.
     """
+    if arg.on_device(x):
+        of_device: np.ndarray = arg.engine(x).softmax(x, _scored_axis(dim, len(x.shape)), False)
+        return of_device
     array, along = _scores(x, dim)
     if array.size == 0:
         return array.copy()
@@ -213,6 +232,9 @@ def log_softmax(x: Any, dim: int | None = None) -> np.ndarray:
     ValueError, TypeError
         As :func:`softmax`.
     """
+    if arg.on_device(x):
+        of_device: np.ndarray = arg.engine(x).softmax(x, _scored_axis(dim, len(x.shape)), True)
+        return of_device
     array, along = _scores(x, dim)
     if array.size == 0:
         return array.copy()
@@ -225,5 +247,8 @@ def log_softmax(x: Any, dim: int | None = None) -> np.ndarray:
 
 def _scores(x: Any, dim: int | None) -> tuple[np.ndarray, int]:
     array = _numbers("x", x)
-    along = axis("dim", (0 if array.ndim in (0, 1, 3) else 1) if dim is None else dim, array.ndim)
-    return np.atleast_1d(array), along
+    return np.atleast_1d(array), _scored_axis(dim, array.ndim)
+
+
+def _scored_axis(dim: int | None, ndim: int) -> int:
+    return axis("dim", (0 if ndim in (0, 1, 3) else 1) if dim is None else dim, ndim)

@@ -23,7 +23,7 @@ def pad(x: Any, pad: Any, mode: str = "constant", value: float | None = None) ->
     Parameters
     ----------
     x : ndarray
-        Any dtype.
+        Any dtype, on a GPU those of :func:`conv2d`.
     pad : sequence of int
         (left, right, top, bottom, front, back): two numbers for each axis, beginning with the last axis. Negative
         ones take pixels away.
@@ -52,32 +52,37 @@ def pad(x: Any, pad: Any, mode: str = "constant", value: float | None = None) ->
     >>> fastconv.pad(np.array([[1.0, 2.0, 3.0]]), (2, 1), "reflect")
     array([[3., 2., 1., 2., 3., 2.]])
     """
-    array = arg.array("x", x)
+    array = arg.operand("x", x)
+    ndim = len(array.shape)
     numbers = () if isinstance(pad, (tuple, list)) and not pad else arg.shape("pad", pad)
     if arg.text("mode", mode) not in MODES:
         raise ValueError(f"mode={mode!r}: expected one of {', '.join(MODES)}")
-    if len(numbers) % 2 or len(numbers) > 2 * array.ndim:
-        raise ValueError(f"pad={pad!r}: expected two numbers for each of at most {array.ndim} axes")
+    if len(numbers) % 2 or len(numbers) > 2 * ndim:
+        raise ValueError(f"pad={pad!r}: expected two numbers for each of at most {ndim} axes")
     if mode != "constant":
         if value not in (None, 0):
             raise ValueError(f"value={value!r}: expected None with mode={mode!r}")
         axes = len(numbers) // 2
-        if axes > 3 or array.ndim not in (axes + 1, axes + 2):
+        if axes > 3 or ndim not in (axes + 1, axes + 2):
             raise ValueError(f"pad={pad!r} on an array of shape {array.shape}: mode={mode!r} pads one, two or three "
                              "axes of an array that has one or two more")  # fmt: skip
-    pads = {array.ndim - 1 - i: (numbers[2 * i], numbers[2 * i + 1]) for i in range(len(numbers) // 2)}
+    pads = {ndim - 1 - i: (numbers[2 * i], numbers[2 * i + 1]) for i in range(len(numbers) // 2)}
     return pad_axes(array, pads, mode, 0 if value is None else value)
 
 
-def pad_axes(x: np.ndarray, pads: Pads, mode: str = "constant", value: float = 0) -> np.ndarray:
+def pad_axes(x: Any, pads: Pads, mode: str = "constant", value: float = 0) -> np.ndarray:
     """Pad the axes named in `pads`."""
     for axis, (before, after) in pads.items():
-        _check(x.shape, axis, before, after, mode)
+        _check(tuple(x.shape), axis, before, after, mode)
+    if not isinstance(x, np.ndarray):
+        result: np.ndarray = arg.engine(x).pad(x, [pads.get(i, (0, 0)) for i in range(len(x.shape))], mode, value)
+        return result
     if mode != "constant":
         for axis, (before, after) in pads.items():
             if before or after:
                 x = np.take(x, source(x.shape[axis], before, after, mode), axis)
-        return x
+        taken: np.ndarray = x
+        return taken
     everything = [slice(None)] * x.ndim
     inner, kept = list(everything), list(everything)
     shape = list(x.shape)

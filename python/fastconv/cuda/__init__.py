@@ -1,9 +1,9 @@
 """Arrays on a GPU, for the functions of :mod:`fastconv`.
 
-Every function of :mod:`fastconv` and :mod:`fastconv.grad` that computes convolutions and poolings, ``linear`` and
-``flatten`` take arrays of PyTorch, CuPy and JAX that are on a GPU, and anything there with ``__dlpack__`` or
-``__cuda_array_interface__``, without a copy. The same kind comes back, computed on the current stream of that library.
-:class:`DeviceArray` is for those who have NumPy alone.
+Every function of :mod:`fastconv` and :mod:`fastconv.grad` that computes convolutions and poolings, ``linear``,
+``flatten``, ``relu``, ``softmax``, ``pad`` and ``explain`` take arrays of PyTorch, CuPy and JAX that are on a GPU, and
+anything there with ``__dlpack__`` or ``__cuda_array_interface__``, without a copy. The same kind comes back, computed
+on the current stream of that library. :class:`DeviceArray` is for those who have NumPy alone.
 """
 
 from __future__ import annotations

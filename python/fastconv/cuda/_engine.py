@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from .._arguments import on_device
 from ._call import Call, refuse_elsewhere
 from ._loader import engine
 
 Window = tuple[Any, ...]
 
 
-def conv(op: str, x: Any, weight: Any, bias: Any, residual: Any, window: Window, output_padding: Any, out: Any) -> Any:
-    """See ``_core.conv``."""
+def conv(
+    op: str, x: Any, weight: Any, bias: Any, residual: Any, window: Window, output_padding: Any, out: Any,
+    pooled: bool = False,
+) -> Any:  # fmt: skip
+    """See ``_core.conv``; `pooled` returns the maxima of 2 x 2 results with stride 2 alone."""
     module, call = engine(), Call("x", x)
     views = call.view("x", x), call.view("weight", weight), call.optional("bias", bias)
     added = call.optional("residual", residual)
-    return call.finish(module.conv(call, op, *views, added, window, output_padding, call.optional("out", out)))
+    return call.finish(module.conv(call, op, *views, added, window, output_padding, call.optional("out", out), pooled))
 
 
 def conv_input_gradient(
@@ -71,6 +75,45 @@ def max_unpool_gradient(op: str, grad_output: Any, indices: Any, window: Window,
     module, call = engine(), Call("grad_output", grad_output)
     views = call.view("grad_output", grad_output), call.view("indices", indices)
     return call.finish(module.max_unpool_gradient(call, op, *views, window, call.optional("out", out)))
+
+
+def relu(x: Any, inplace: bool) -> Any:
+    """See :func:`fastconv.relu`."""
+    module, call = engine(), Call("x", x)
+    result = call.finish(module.relu(call, call.view("x", x), inplace))
+    return x if inplace else result
+
+
+def softmax(x: Any, dim: int, logarithm: bool) -> Any:
+    """See :func:`fastconv.softmax` and :func:`fastconv.log_softmax`; `dim` counts from the front."""
+    module, call = engine(), Call("x", x)
+    return call.finish(module.softmax(call, call.view("x", x), dim, logarithm))
+
+
+def pad(x: Any, pads: list[tuple[int, int]], mode: str, value: float) -> Any:
+    """See :func:`fastconv.pad`; `pads` has a pair for every axis."""
+    module, call = engine(), Call("x", x)
+    return call.finish(module.pad(call, call.view("x", x), pads, mode, value))
+
+
+def explain_conv(
+    op: str, x: Any, weight: Any, bias: Any, dtype: str, direction: str, window: Window, prepared: bool
+) -> Any:
+    """See ``_core.explain_conv``; arrays are on the GPU of the first one, or shapes."""
+    given = {"x": x, "weight": weight, "bias": bias}
+    call = Call(*next((name, value) for name, value in given.items() if on_device(value)))
+    like = "dtype" if dtype else call.name
+    shapes: list[tuple[int, ...] | None] = []
+    for name, value in given.items():
+        if value is None or isinstance(value, tuple):
+            shapes.append(value)
+            continue
+        _, _, shape, found, _, _ = call.view(name, value)
+        dtype = dtype or found
+        if found != dtype:
+            raise TypeError(f"{name} has dtype {found}: expected {dtype} like {like}")
+        shapes.append(shape)
+    return engine().explain_conv(call, op, *shapes, dtype, direction, window)
 
 
 class PreparedConv:

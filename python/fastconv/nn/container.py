@@ -12,6 +12,7 @@ from .activation import ReLU
 from .conv import Conv1d, Conv2d, Conv3d
 from .linear import Linear
 from .module import Module
+from .pool import MaxPool2d
 
 
 class Sequential(Module):
@@ -60,17 +61,27 @@ class Sequential(Module):
         return list(self._layers.values())[index]
 
     def forward(self, x: Any) -> np.ndarray:
-        """Run all layers; a ReLU behind a convolution or a linear layer is applied by that layer's kernel."""
+        """Run all layers; a ReLU behind a convolution or a linear layer is applied by that layer's kernel.
+
+        On a GPU a ``MaxPool2d(2)`` behind a ``Conv2d``, with or without a ReLU between them, is taken by the kernel of
+        the convolution as well, unless the pool is in training.
+        """
         layers = list(self)
-        for i, layer in enumerate(layers):
-            before = layers[i - 1] if i else None
-            following = layers[i + 1] if i + 1 < len(layers) else None
-            if self.fuses and _fuses(before, layer):
-                layer.keep(x)  # type: ignore[attr-defined]
-            elif self.fuses and _fuses(layer, following):
-                x = layer.forward(x, activation="relu")  # type: ignore[call-arg]
+        i = 0
+        while i < len(layers):
+            layer, *behind = layers[i : i + 3]
+            taken = int(self.fuses and _fuses(layer, behind[0] if behind else None))
+            activation = "relu" if taken else None
+            if self.fuses and len(behind) > taken and _pools(layer, behind[taken]) and arg.on_device(x):
+                x = layer.forward(x, activation, pooled=True)  # type: ignore[call-arg]
+                taken += 1
+            elif taken:
+                x = layer.forward(x, activation=activation)  # type: ignore[call-arg]
             else:
                 x = layer(x)
+            for done in behind[:taken]:
+                done.keep(x)  # type: ignore[attr-defined]
+            i += 1 + taken
         result: np.ndarray = x
         return result
 
@@ -91,3 +102,10 @@ def _fuses(layer: Module | None, following: Module | None) -> bool:
     if type(following) is not ReLU or type(layer) not in (Conv1d, Conv2d, Conv3d, Linear):
         return False
     return layer.activation is None  # type: ignore[union-attr]
+
+
+def _pools(layer: Module, following: Module) -> bool:
+    """Whether `following` takes the maxima that `layer` can store in place of its results."""
+    if type(layer) is not Conv2d or type(following) is not MaxPool2d or following.training:
+        return False
+    return following.halves and following.layout == layer.layout

@@ -107,26 +107,34 @@ class _Conv(Module):
             raise ValueError(f"padding={self.padding!r}: expected at least 0")
         return self.padding * self.spatial if len(self.padding) == 1 else self.padding
 
-    def _padded(self, x: np.ndarray) -> dict[int, tuple[int, int]]:
+    def _padded(self, x: Any) -> dict[int, tuple[int, int]]:
         """Axis of `x` -> its pads."""
-        first = x.ndim - self.spatial - (self.layout == "NHWC")
+        first = len(x.shape) - self.spatial - (self.layout == "NHWC")
         return {first + i: pair for i, pair in enumerate(self._pads or ())}
 
     def _window(self) -> tuple[Any, ...]:
         """The positional arguments that forward and gradients share."""
         return (self.stride, self.padding if self._pads is None else 0, self.dilation, self.groups)
 
-    def forward(self, x: Any, activation: str | None = None) -> np.ndarray:
-        """Convolve; `activation` here takes the place of the layer's own None."""
+    def forward(self, x: Any, activation: str | None = None, pooled: bool = False) -> np.ndarray:
+        """Convolve; `activation` here takes the place of the layer's own None.
+
+        `pooled`, for images on a GPU: also take the maxima of 2 x 2 windows with stride 2, in the same kernel where one
+        can.
+        """
         activation = activation or self.activation
         image = arg.operand("x", x)
         self._input_size = image.shape
         if self._pads is not None:
             if len(image.shape) not in (self.spatial + 1, self.spatial + 2):
                 raise ValueError(f"x has shape {image.shape}: expected {self.spatial + 2} or {self.spatial + 1} axes")
-            image = pad_axes(arg.array("x", x), self._padded(image), self.padding_mode)
+            image = pad_axes(image, self._padded(image), self.padding_mode)
         self._x = image
         bias = None if self.bias is None else self.bias.data
+        if pooled:
+            return functions.pooled_conv2d(
+                image, self.weight.data, bias, *self._window(), self.layout, activation, self.algorithm
+            )
         convolve = getattr(functions, f"conv{self.spatial}d")
         y: np.ndarray = convolve(
             image, self.weight.data, bias, *self._window(),

@@ -104,9 +104,9 @@ class Module:
     def to(self, device: str) -> Module:
         """Move the parameters and buffers to a GPU, to be used there, or back; return the module.
 
-        On a GPU the layers that convolve, pool, flatten and multiply compute, with a ReLU that follows them in a
-        :class:`Sequential`, on arrays that are there (:func:`fastconv.cuda.asarray`). What is only for NumPy arrays,
-        such as ``backward``, optimisers, batch normalisation and losses, says so.
+        On a GPU the layers that convolve, pool, flatten, multiply and take a ReLU compute on arrays that are there
+        (:func:`fastconv.cuda.asarray`). What is only for NumPy arrays, such as ``backward``, optimisers, batch
+        normalisation and losses, says so.
 
         Parameters
         ----------

@@ -25,6 +25,9 @@ class _Pool(Module):
 
 
 class _MaxPool(_Pool):
+    _x: Any
+    _indices: np.ndarray | None
+
     def __init__(
         self,
         kernel_size: Any,
@@ -38,11 +41,22 @@ class _MaxPool(_Pool):
         self._arguments = (kernel_size, stride, padding, dilation, ceil_mode)
         self.layout = layout
 
+    @property
+    def halves(self) -> bool:
+        """Whether the windows are 2 along every axis, side by side from the beginning."""
+        size, stride, padding, dilation, ceil_mode = self._arguments
+        plain = padding in (0, (0, 0)) and dilation in (1, (1, 1)) and ceil_mode is False
+        return plain and size in (2, (2, 2)) and stride in (None, 2, (2, 2))
+
+    def keep(self, y: np.ndarray) -> None:
+        """Take note that the layer before has pooled as well; `y`, on a GPU, is for the refusal of ``backward``."""
+        self._x, self._input_size, self._indices = y, y.shape, None
+
     def forward(self, x: Any) -> np.ndarray:
         """See :func:`fastconv.max_pool2d`."""
         image = arg.operand("x", x)
         self._x, self._input_size = image, image.shape
-        self._indices: np.ndarray | None = None
+        self._indices = None
         y: np.ndarray
         if not self.training:
             # Where the maxima are is written down only for a backward pass, which is not to be expected now.
