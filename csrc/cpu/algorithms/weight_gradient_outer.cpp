@@ -109,6 +109,7 @@ class OuterRun {
     int64_t count, row, step;
     const int64_t* tap;
     int64_t taps, segments, depth;
+    bool in_source;  // where it lies, and nothing brought it near
   };
   // An operand as it lies: image, channel of all groups, pixel.
   struct Plane {
@@ -192,6 +193,7 @@ class OuterRun {
       const Plane from = plane(b_.swapped, part.group);
       rows.base = from.data + part.channel0 * from.channel;
       rows.row = from.channel, rows.step = from.pixel;
+      rows.in_source = !nhwc();
       for (int64_t i = first; i < last; ++i) {
         const Piece piece = piece_at(i);
         s.a_segment[rows.segments++] = piece.image * from.image + piece.first * from.pixel;
@@ -244,32 +246,50 @@ class OuterRun {
                   b_.stage.in_place});
   }
 
-  // sums[vector tile][tap][row][lane] (+)= rows x panels
+  // sums[vector tile][tap][row][lane] (+)= rows x panels. As many rows at a time as stay in L2 while the panels pass.
   void multiply(const Part& part, const Rows& rows, int64_t pixels, bool accumulate, Scratch<T>& s) const {
     const Split tiles{rows.count, ceil_div(rows.count, gemm_.max_rows)};
+    const int64_t row_bytes = pixels * static_cast<int64_t>(sizeof(T)), near = plan_.machine.l2_bytes / 4;
+    const int64_t at_once = std::max<int64_t>(1, near / (row_bytes * gemm_.max_rows));
     GemmTile<T> t{};
     t.a_row = rows.row, t.a_k = rows.step;
     t.segments = rows.segments, t.depth = rows.depth;
     t.c_row = width_, t.c_col = 1;
     if (rows.segments > 1) t.a_segment = s.a_segment, t.b_segment = s.b_segment;
     const T* const base = rows.base + (rows.segments > 1 ? 0 : s.a_segment[0]);
-    t.b = s.panels;
-    for (int64_t v = 0; v < part.vectors; ++v) {
-      const int64_t channels = std::min(width_, vector_channels() - (part.vector0 + v) * width_);
-      const int vectors = channels <= gemm_.lanes ? 1 : 2;
-      t.b_k = vectors * gemm_.lanes;
-      t.cols = static_cast<int>(t.b_k);
-      for (int64_t i = 0; i < rows.segments; ++i) s.b_segment[i] = i * rows.depth * t.b_k;
-      T* const sums = s.sums + v * sums_size(part);
-      for (int64_t i = 0; i < tiles.parts; ++i)
-        for (int64_t tap = 0; tap < rows.taps; ++tap) {
-          t.a = base + tiles.begin(i) * rows.row + rows.tap[tap];
-          t.c = sums + (tap * rows.count + tiles.begin(i)) * width_;
-          t.add = accumulate ? t.c : nullptr;
-          gemm_.run(t, static_cast<int>(tiles.size(i)), vectors);
+    for (int64_t first = 0; first < tiles.parts; first += at_once) {
+      const int64_t last = std::min(tiles.parts, first + at_once);
+      t.b = s.panels;
+      for (int64_t v = 0; v < part.vectors; ++v) {
+        const int64_t channels = std::min(width_, vector_channels() - (part.vector0 + v) * width_);
+        const int vectors = channels <= gemm_.lanes ? 1 : 2;
+        t.b_k = vectors * gemm_.lanes;
+        t.cols = static_cast<int>(t.b_k);
+        for (int64_t i = 0; i < rows.segments; ++i) s.b_segment[i] = i * rows.depth * t.b_k;
+        T* const sums = s.sums + v * sums_size(part);
+        for (int64_t i = first; i < last; ++i) {
+          if (rows.in_source && i + at_once < tiles.parts) ask_for(rows, s, tiles, i + at_once, v, part.vectors);
+          for (int64_t tap = 0; tap < rows.taps; ++tap) {
+            t.a = base + tiles.begin(i) * rows.row + rows.tap[tap];
+            t.c = sums + (tap * rows.count + tiles.begin(i)) * width_;
+            t.add = accumulate ? t.c : nullptr;
+            gemm_.run(t, static_cast<int>(tiles.size(i)), vectors);
+          }
         }
-      t.b += pixels * t.b_k;
+        t.b += pixels * t.b_k;
+      }
     }
+  }
+
+  // The v-th part of the lines of a tile of rows, which lie in the source, a plane apart: they arrive in L2 meanwhile.
+  static void ask_for(const Rows& rows, const Scratch<T>& s, const Split& tiles, int64_t tile, int64_t v,
+                      int64_t parts) {
+    constexpr int64_t line = 64 / sizeof(T);
+    const Split lines{rows.depth * rows.step / line + 1, parts};
+    for (int64_t i = 0; i < rows.segments; ++i)
+      for (int64_t r = tiles.begin(tile); r < tiles.begin(tile + 1); ++r)
+        for (int64_t l = lines.begin(v); l < lines.begin(v + 1); ++l)
+          __builtin_prefetch(rows.base + s.a_segment[i] + r * rows.row + l * line, 0, 2);
   }
 
   // The sums of an item to their places in dw[out_c][in_c][tap].

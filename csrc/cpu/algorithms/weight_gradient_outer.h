@@ -6,7 +6,8 @@
 //     for blocks of pixels in the chunk, of several images where they are small:
 //       panels:  dy turned, [pixel][output channels of a tile]                                           in L1, L2
 //       rows:    x with its padding, a row per input channel, or with `panels` a row per (in_c, tap)      in L2
-//       for panel: for tile of rows: for tap:  gemm tile, added to the item's own sums
+//       for some rows, that stay in L2:
+//         for panel: for tile of rows: for tap:  gemm tile, added to the item's own sums
 //     the sums, turned, to the chunk's dw
 //   dw = sum of the chunks, in order
 //
