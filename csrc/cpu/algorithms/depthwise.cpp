@@ -17,14 +17,15 @@ double lanes_of(const ConvProblem& p, const Machine& machine) {
   return static_cast<double>(machine.lanes(static_cast<int64_t>(size_of(p.dtype))));
 }
 
-// Cycles of one group of one image, fitted to planes of 7 to 112 and filters of 3 to 7, float32, AVX-512.
+// Cycles of one group of one image, fitted to planes of 7 to 112 and filters of 3 to 7, float32; here AVX2, below
+// AVX-512.
 double image_cycles(const Gather& g, double lanes) {
   const double rows = static_cast<double>(g.d().dst * g.h().dst), channels = static_cast<double>(g.src_c * g.dst_c);
   const double vectors = std::ceil(static_cast<double>(g.w().dst) / lanes) * rows;
   const double columns = g.w().src_step == 1 ? 1 : 2.2;  // two loads and a shuffle
   // A call of the tile, its filter, its masks and its addresses cost about a hundred cycles.
   return channels *
-         (vectors * columns * (0.9 * static_cast<double>(g.taps()) + 2) + 120 * static_cast<double>(g.d().dst));
+         (vectors * columns * (0.7 * static_cast<double>(g.taps()) + 2.5) + 120 * static_cast<double>(g.d().dst));
 }
 
 double turned_cycles(const Gather& g, double lanes) {
