@@ -8,12 +8,12 @@
 //
 // Register budget, AVX-512: 21 acc + 7 loaded + 1 of 32; with 16 registers the blocks are lower. Partial sums of one
 // column of vectors are added to those of the others, which keeps long sums accurate.
+// With a stride of 2 along the width the lanes of y are put once into the order that one shuffle of x gives (planes.h).
 // Lanes behind the last column are loaded as 0 from both: what lies there in x may be an infinity.
 // Only where the ISA loads under masks.
 #pragma once
 
-#include "../../simd.h"
-#include "depthwise.h"
+#include "planes.h"
 
 namespace {
 
@@ -28,9 +28,9 @@ FASTCONV_INLINE Vector<T> sums_column(const T* x, const Mask<T>* mask) {
       return load(x);
   } else {
     if constexpr (masked)
-      return even_lanes<T>(load_masked(x, mask[0]), load_masked(x + kLanes<T>, mask[1]));
+      return even_lanes_near<T>(load_masked(x, mask[0]), load_masked(x + kLanes<T>, mask[1]));
     else
-      return even_lanes<T>(load(x), load(x + kLanes<T>));
+      return even_lanes_near<T>(load(x), load(x + kLanes<T>));
   }
 }
 
@@ -52,7 +52,8 @@ FASTCONV_INLINE void sums_block(const DepthwiseSums<T>& t, int64_t th0, int64_t 
   }
   const T* const y = t.y + q;
   const auto read_y = [&](int64_t r) __attribute__((always_inline)) {
-    return count == kLanes<T> ? load(y + r * t.y_row) : load_some(y + r * t.y_row, count);
+    const Vector<T> dy = count == kLanes<T> ? load(y + r * t.y_row) : load_some(y + r * t.y_row, count);
+    return step_w == 2 ? lanes_in_order<T>(dy) : dy;
   };
   if (step_w == 1 && t.step_h == t.tap_h && t.step_h == 1) {  // each row of x meets `down` rows of y
     for (int64_t k = 0; k < t.rows + down - 1; ++k) {
