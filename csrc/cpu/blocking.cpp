@@ -135,6 +135,9 @@ GatherBlocking block_gather(const ConvProblem& p, const Gather& g, const Machine
   const int64_t units = std::max<int64_t>(1, p.batch) * p.groups * b.blocks();
   if (threads > 1 && units < 8 * threads && units % threads != 0)
     b.c_splits = std::min(b.channel_tiles.parts, ceil_div(8 * threads, units));
+  const int64_t panel_bytes = (b.block_rows * b.block_cols + 2 * lanes) * whole * bytes;
+  b.keeps_passes = b.panels && b.c_splits > 1 && b.k_blocks.parts > 1 &&
+                   panel_bytes <= static_cast<int64_t>(kThreadScratchBytes) / 2;
   return b;
 }
 

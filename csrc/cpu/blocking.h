@@ -32,6 +32,7 @@ struct GatherBlocking {
   int64_t d_blocks = 1, h_blocks = 1, w_blocks = 1;
   Split channel_tiles;                          // result channels, one weight panel each
   int64_t c_splits = 1;                         // parts of the channel tiles that may go to different threads
+  bool keeps_passes = false;                    // the panels of all passes stay for the next part of the channels
   int64_t first_item = 0;                       // work items of the gathers before this one
   int64_t packed_offset = 0, packed_group = 0;  // elements: where its packed weights begin, and of one group
 

@@ -56,7 +56,7 @@ class GatherRun {
     const int64_t tiles = Split{b.channel_tiles.parts, b.c_splits}.size(work.split);
     for (int64_t kb = 0; kb < b.k_blocks.parts; ++kb) {
       // Parts of the channels of one block come one after the other: what was packed for the last is still there.
-      const bool again = b.k_blocks.parts == 1 && last_block_[thread] == work.block_id;
+      const bool again = (b.k_blocks.parts == 1 || b.keeps_passes) && last_block_[thread] == work.block_id;
       const Operand operand = read_pixels(g, b, work.block, source, kb, s, again);
       Ahead ahead = what_follows(item, work, kb, operand.count * tiles);
       multiply(work, operand, kb, dst, s, ahead, [&] { return interrupt.stop_here(thread); });
@@ -142,14 +142,14 @@ class GatherRun {
       if (!again) fill_stage(b.stage, g, source, block, channels, pack_, s.stage);
       base = s.stage;
     }
-    const int64_t step = b.panels ? channels * taps : 0;
+    T* const panels = s.panel + (b.keeps_passes ? (b.block_rows * b.block_cols + gemm_.width()) * c0 * taps : 0);
     if (b.panels && !again)
       for_tiles(b, block, [&](int64_t first, int64_t count, int64_t width) {
         pack_tile(g, b, block, {first, count, width, nullptr, 0, true, false}, base, channels, s,
-                  s.panel + first * step);
+                  panels + first * channels * taps);
       });
     Operand operand{base, b.stage.tap_offset.data(), taps, channels, b.stage.plane, b.panels, block, s.tiles, 0};
-    if (b.panels) operand = {s.panel, nullptr, 1, channels * taps, 0, true, block, s.tiles, 0};
+    if (b.panels) operand = {panels, nullptr, 1, channels * taps, 0, true, block, s.tiles, 0};
     operand.count = place_tiles(g, b, operand, s);
     return operand;
   }

@@ -35,7 +35,8 @@ struct GatherScratch {
       const int64_t block = b.block_rows * b.block_cols, width = 2 * plan.machine.lanes(sizeof(T));
       if (!b.stage.in_place) stage_size = std::max(stage_size, b.stage.elements(k_channels));
       // Without panels one tile still needs one, at the end of a source that is read in place.
-      panel_size = std::max(panel_size, (b.panels ? block + width : b.stage.in_place ? width : 0) * depth);
+      const int64_t panel_depth = b.keeps_passes ? g.depth() : depth;
+      panel_size = std::max(panel_size, (b.panels ? block + width : b.stage.in_place ? width : 0) * panel_depth);
       weight_size = std::max(weight_size, depth * std::max<int64_t>(width, kMaxTileRows));
       pixels = std::max(pixels, block);
       taps = std::max(taps, g.taps());
