@@ -11,6 +11,7 @@ namespace {
 
 // Cycles per result to store it and to bring it to its place; how much slower tiles run out of L2. Fitted on Zen 3.
 constexpr double kStore = 0.6, kFromL2 = 1.04;
+constexpr int64_t kLine = 64;
 // More phases would only hold more rows in L1: beyond it each stores alone.
 constexpr int64_t kMostPhases = 4;
 
@@ -248,9 +249,11 @@ double set_cycles(const ConvProblem& p, const Gather* phases, const Machine& m, 
     results += static_cast<double>(phases[i].pixels() * g.dst_c);
   }
   const double tiles = static_cast<double>(blocks * b.channel_tiles.parts * ceil_div(pixels, 2 * lanes));
+  // What a tile reads lies across lines: each tap meets those of the tap before it again, where L1 still holds them.
+  const bool far = g.src_c * (2 * lanes * bytes_of(p) + kLine) > m.l1_bytes / 2;
   return static_cast<double>(blocks) * tile_cycles(g.dst_c, gemm_rows(m), pixels, lanes) * depth * kFromL2 +
-         tiles * (static_cast<double>(phase_count(p)) * kTile + taps * kSegment) + results * kStore +
-         stage_cycles(g, p.layout, lanes);
+         tiles * (static_cast<double>(phase_count(p)) * kTile + taps * kSegment + (far ? depth * kJump : 0)) +
+         results * kStore + stage_cycles(g, p.layout, lanes);
 }
 
 }  // namespace
