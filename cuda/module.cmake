@@ -99,11 +99,17 @@ function(fastconv_add_cuda_module)
   set(objects "")
   foreach(kernel IN LISTS kernels)
     get_filename_component(name "${kernel}" NAME_WE)
+    set(kernel_flags ${flags})
+    if(name STREQUAL "im2col_wgmma")  # instructions of compute capability 9.0 and of no other
+      list(FILTER kernel_flags EXCLUDE REGEX "^-gencode")
+      # and GCC has a note on parameters that are aligned to 64 bytes
+      list(APPEND kernel_flags "-gencode=arch=compute_90a,code=sm_90a" -Xcompiler=-Wno-psabi)
+    endif()
     set(object "${CMAKE_CURRENT_BINARY_DIR}/cuda/${name}.o")
     add_custom_command(
       OUTPUT "${object}"
       COMMAND ${CMAKE_COMMAND} -E make_directory "${CMAKE_CURRENT_BINARY_DIR}/cuda"
-      COMMAND "${FASTCONV_NVCC}" ${flags} -MD -MF "${object}.d" -MT "cuda/${name}.o" -c "${kernel}" -o "${object}"
+      COMMAND "${FASTCONV_NVCC}" ${kernel_flags} -MD -MF "${object}.d" -MT "cuda/${name}.o" -c "${kernel}" -o "${object}"
       DEPENDS "${kernel}"
       DEPFILE "${object}.d"
       COMMENT "nvcc ${name}.cu for ${FASTCONV_CUDA_ARCHS}"

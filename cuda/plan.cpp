@@ -1,5 +1,8 @@
 #include "plan.h"
 
+#include <algorithm>
+#include <string_view>
+
 #include "matrix_choice.h"
 #include "pool.h"
 
@@ -25,6 +28,13 @@ Device this_device() {
 }
 
 namespace {
+
+// Rows that no run on a device has shown to be right yet (../benchmarks/device_check.sh): taken by name, never chosen.
+constexpr std::string_view kUnproven[] = {"im2col_wgmma"};
+
+bool is_unproven(const CudaAlgorithm& row) {
+  return std::find(std::begin(kUnproven), std::end(kUnproven), row.name) != std::end(kUnproven);
+}
 
 std::string known_names(std::span<const CudaAlgorithm> rows) {
   std::string names = "'auto', 'exact'";
@@ -61,7 +71,9 @@ double pool_cycles(const ConvProblem& p, const Target& t) {
   return kLaunchCycles + memory_cycles(1.25 * elements * static_cast<double>(size_of(t.element)), t);
 }
 
-Estimate estimate(const CudaAlgorithm& row, const ConvProblem& problem, const Target& target, bool pooled) {
+Estimate estimate(const CudaAlgorithm& row, const ConvProblem& problem, const Target& target, bool pooled,
+                  bool by_cost) {
+  if (by_cost && is_unproven(row)) return {{"it has not run on a device yet, and is taken by its name alone"}};
   if (target.exact && !row.exact) return {{"algorithm='exact' excludes amplified rounding"}};
   ConvProblem p = problem;
   if (target.exact) p.batch = 1;  // the row that one image takes, whatever the batch
@@ -126,7 +138,7 @@ ConvPlan make_plan(const ConvProblem& problem, const Device& device, Precision p
   for (const CudaAlgorithm& row : algorithms()) {
     if (!by_cost && forced != row.name) continue;
     known = true;
-    const Estimate found = estimate(row, problem, target, pooled);
+    const Estimate found = estimate(row, problem, target, pooled, by_cost);
     if (!found.support.ok())
       reasons += cat("; ", row.name, ": ", found.support.reason);
     else if (!best || found.cycles < least.cycles)
@@ -145,9 +157,10 @@ std::vector<Candidate> explain(const ConvProblem& problem, const Device& device,
   const ConvPlan chosen = make_plan(problem, device, precision, forced, element, pooled);
   std::optional<PoolProblem> pool;
   if (pooled) pool = pool_of(problem);
+  const bool by_cost = forced == "auto" || forced == "exact";
   std::vector<Candidate> candidates;
   for (const CudaAlgorithm& row : algorithms()) {
-    const Estimate found = estimate(row, problem, target, pooled);
+    const Estimate found = estimate(row, problem, target, pooled, by_cost);
     Candidate candidate{row.name, found.support.reason, found.cycles};
     if (found.support.ok()) {
       const ConvPlan plan = prepared(row, problem, target, found, pool);

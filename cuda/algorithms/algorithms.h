@@ -15,6 +15,7 @@ namespace fastconv::cuda {
 FASTCONV_DECLARE_ALGORITHM(depthwise)
 FASTCONV_DECLARE_ALGORITHM(direct)
 FASTCONV_DECLARE_ALGORITHM(im2col)
+FASTCONV_DECLARE_ALGORITHM(im2col_wgmma)
 FASTCONV_DECLARE_ALGORITHM(reference)
 // im2col on tensor cores, of every element but float64.
 size_t im2col_mma_packed_bytes(const ConvPlan&);

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "fiber.h"
-#include "recorder.h"
+#include "meetings.h"
 
 #if defined(__x86_64__)
 // rdi: where the stack pointer of the one who leaves is kept; rsi: the stack pointer of the one who goes on.
@@ -84,6 +84,7 @@ struct Block {
   std::vector<Thread*> threads, ready;
   std::map<int, Meeting> barriers;              // by barrier id
   std::vector<std::vector<WarpMeeting>> warps;  // open meetings of each warp
+  std::shared_ptr<void> state;                  // of_block
   std::exception_ptr error;
   const std::function<void()>* body = nullptr;
   Thread* current = nullptr;
@@ -161,6 +162,7 @@ std::string thread_name(const Thread& t) {
 void run_block() {
   const size_t count = size_t{block->extent.x} * block->extent.y * block->extent.z;
   block->barriers.clear();
+  block->state.reset();
   block->warps.assign((count + 31) / 32, {});
   block->ready = block->threads;
   for (Thread* t : block->threads) {
@@ -271,6 +273,18 @@ void named_barrier(int id, int threads, Site site) {
   }
   wait_here(id == 0 ? "__syncthreads" : "named barrier", site);
 }
+
+void Waiters::wait(const char* what, Site site) {
+  threads_.push_back(block->current);
+  wait_here(what, site);
+}
+
+void Waiters::release() {
+  for (void* thread : threads_) block->ready.push_back(static_cast<Thread*>(thread));
+  threads_.clear();
+}
+
+std::shared_ptr<void>& block_state() { return block->state; }
 
 void block_barrier(Site site) { named_barrier(0, static_cast<int>(block->threads.size()), site); }
 

@@ -16,13 +16,6 @@ struct Fragments {
   uint32_t a[4], b[2];
 };
 
-float toward_zero(double exact) {
-  const float near = static_cast<float>(exact);
-  if (std::isinf(near) || std::isnan(near)) return near;
-  const bool beyond = std::fabs(static_cast<double>(near)) > std::fabs(exact);
-  return fastconv::cuda::float_of(fastconv::cuda::bits_of(near) - beyond);  // one step toward zero
-}
-
 double half_value(uint32_t pair, int which) {
   return fastconv::cuda::host::widen(fastconv::cuda::half16{static_cast<uint16_t>(pair >> 16 * which)});
 }
@@ -97,6 +90,13 @@ void move_matrices(uint32_t, const void* const in[32], void* const out[32]) {
 }
 
 }  // namespace
+
+float toward_zero(double exact) {
+  const float near = static_cast<float>(exact);
+  if (std::isinf(near) || std::isnan(near)) return near;
+  const bool beyond = std::fabs(static_cast<double>(near)) > std::fabs(exact);
+  return fastconv::cuda::float_of(fastconv::cuda::bits_of(near) - beyond);  // one step toward zero
+}
 
 void load_matrices(uint32_t (&d)[4], const void* row, Site site) {
   if (!is_shared(row)) fail(site, "ldmatrix: the row is not in shared memory");

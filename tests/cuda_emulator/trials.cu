@@ -145,6 +145,26 @@ void beyond_shared(const float* a, const float*, float* out) {
   out[thread()] = 1;
 }
 
+// What products of a warpgroup and barriers of bulk copies must refuse.
+template <int shift, bool fenced>
+void group_product(const float*, const float*, float* out) {
+  float c[64] = {};
+  if (fenced) ptx::group_fence();
+  const uint32_t at = (ptx::shared_address(floats()) + 1023) / 1024 * 1024 + shift;
+  ptx::group_multiply(c, ptx::matrix_descriptor(at), ptx::matrix_descriptor(at), half16{});
+  out[thread()] = c[0];
+}
+void no_barrier_init(const float*, const float*, float*) {
+  ptx::barrier_wait(reinterpret_cast<uint64_t*>(floats()), 0);
+}
+void missing_arrival(const float*, const float*, float*) {
+  auto* const barrier = reinterpret_cast<uint64_t*>(floats());
+  if (thread() == 0) ptx::barrier_init(barrier, 3);
+  __syncthreads();
+  if (thread() < 2) ptx::barrier_arrive(barrier);
+  ptx::barrier_wait(barrier, 0);
+}
+
 struct Row {
   const char* name;
   Trial kernel;
@@ -175,6 +195,11 @@ constexpr Row kTrials[] = {
     {"no_wait", no_wait, 64},
     {"misaligned", misaligned, 64},
     {"beyond_shared", beyond_shared, 64},
+    {"group_beyond", group_product<0, true>, 128},
+    {"group_misaligned", group_product<128, true>, 128},
+    {"group_unfenced", group_product<0, false>, 128},
+    {"no_barrier_init", no_barrier_init, 32},
+    {"missing_arrival", missing_arrival, 32},
 };
 
 }  // namespace
