@@ -32,7 +32,8 @@ class ConvPlan:
     __slots__ = ("_again", "_prepared")
 
     def __init__(self, prepared: Any) -> None:
-        self._prepared = prepared  # of _core, or of the module for GPUs, which has no short way
+        # Of _core, or of the module for GPUs, which has no short way.
+        self._prepared: _core.PreparedConv = prepared
         self._again = prepared.again() if isinstance(prepared, _core.PreparedConv) else None
 
     def __call__(self, x: Any, out: np.ndarray | None = None, *, residual: Any = None) -> np.ndarray:
