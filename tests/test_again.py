@@ -119,6 +119,29 @@ def test_settings_count() -> None:
     np.testing.assert_array_equal(fastconv.conv2d(X, W, B), wanted)
 
 
+def test_poolings_in_turns() -> None:
+    """As test_calls_in_turns, for poolings."""
+    calls = [(x, function, arguments)
+             for x in (X, X[:1], X[:0], X.astype(np.float64), X.astype(np.float16), X[..., ::2],
+                       X.astype(X.dtype.newbyteorder()))
+             for function, arguments in ((fastconv.max_pool2d, (2,)), (fastconv.max_pool2d, (2, 1)),
+                                         (fastconv.max_pool2d, ((2, 1),)), (fastconv.avg_pool2d, (2,)),
+                                         (fastconv.avg_pool2d, (2, 1, 1)), (fastconv.avg_pool2d, (2, 1, 1, True)),
+                                         (fastconv.adaptive_avg_pool2d, (1,)),
+                                         (fastconv.adaptive_max_pool2d, (1,)))]  # fmt: skip
+    own = type("Own", (np.ndarray,), {})  # goes the long way
+    wanted = [function(x.view(own), *arguments) for x, function, arguments in calls]
+    for _ in range(3):
+        for (x, function, arguments), want in zip(calls, wanted, strict=True):
+            result = function(x, *arguments)
+            assert result.dtype == x.dtype.newbyteorder("=") and result.flags.owndata and result.flags.writeable
+            np.testing.assert_array_equal(result, want)
+        with pytest.raises(TypeError, match="kernel_size=True"):
+            fastconv.max_pool2d(X, True)
+        with pytest.raises(TypeError, match="ceil_mode=1"):
+            fastconv.max_pool2d(X, 2, 2, 0, 1, 1)  # type: ignore[arg-type]
+
+
 def test_a_plan_looks_at_its_input() -> None:
     plan = fastconv.plan_conv2d(X.shape, W, B)
     again, wanted = plan._prepared.again(), expected(X, W, B, algorithm=plan.algorithm)

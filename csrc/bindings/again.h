@@ -46,9 +46,7 @@ class PlainArray {
 class FreshResult {
  public:
   FreshResult() = default;
-  explicit FreshResult(const ConvProblem& problem) : dtype_(numpy_type(problem.dtype)) {
-    for (int64_t extent : problem.result_shape()) shape_.push_back(static_cast<Py_intptr_t>(extent));
-  }
+  FreshResult(const Shape& shape, DType dtype) : shape_(shape.begin(), shape.end()), dtype_(numpy_type(dtype)) {}
   py::object make() const {
     const auto& api = py::detail::npy_api::get();
     auto result = py::reinterpret_steal<py::object>(
@@ -96,7 +94,8 @@ PyObject* for_python(const F& f) {
 constexpr Py_ssize_t kSpelled = 8;
 
 inline bool never_changes(PyObject* object) {
-  if (object == Py_None || PyLong_CheckExact(object) || PyUnicode_CheckExact(object)) return true;
+  if (object == Py_None || PyBool_Check(object) || PyLong_CheckExact(object) || PyUnicode_CheckExact(object))
+    return true;
   if (!PyTuple_CheckExact(object)) return false;
   for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(object); ++i)
     if (!never_changes(PyTuple_GET_ITEM(object, i))) return false;
@@ -144,7 +143,7 @@ inline void remember(long spatial, const PlainArray& x, const PlainArray& w, con
   call.w = w.shape(), call.w_dtype = dtype_of(w);
   call.has_bias = static_cast<bool>(bias);
   if (bias) call.bias = bias.shape(), call.bias_dtype = dtype_of(bias);
-  call.y = FreshResult(plan->problem);
+  call.y = FreshResult(plan->problem.result_shape(), plan->problem.dtype);
   call.threads = get_num_threads();
   call.isa = this_machine().isa;
   call.serial_cycles = held_serial_cycles();

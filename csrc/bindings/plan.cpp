@@ -24,7 +24,7 @@ class PreparedConv {
     const ConvProblem problem = ConvProblem::make(spec);
     plan_ = plan_for(problem, window.algorithm, true);
     x_shape_ = problem.x_shape(), x_dtype_ = numpy_type(problem.dtype);
-    result_ = FreshResult(problem);
+    result_ = FreshResult(problem.result_shape(), problem.dtype);
 
     const TensorView w_view = w.view();
     if (b) bias_ = copy_of(b->view());
