@@ -6,7 +6,7 @@ namespace fastconv {
 namespace {
 
 // Items that share out a sum, where threads are to find some to do, whatever their number.
-constexpr int64_t kItems = 16;
+constexpr int64_t kItems = 16, kFewItems = 4;
 // Pixels worth a copy of the result, and the most memory that all copies may take.
 constexpr int64_t kChunkPixels = 1024, kChunkBytes = int64_t{16} << 20;
 // Sums of an item, at most.
@@ -91,6 +91,8 @@ WeightOuterBlocking block_outer(const ConvProblem& p, const Gather& g, const Mac
   const int64_t by_pixels = p.batch * p.out_pixels() / kChunkPixels;
   b.chunks = {pieces, std::clamp<int64_t>(std::min({ceil_div(kItems, items), by_memory, by_pixels}), 1,
                                           std::max<int64_t>(1, pieces))};
+  // A plain product reads its rows in place: where nothing else gives threads something to share, the vectors do.
+  if (b.flat && items * b.chunks.parts < kFewItems) b.vector_groups.parts = std::min(vectors, kFewItems);
   return b;
 }
 
