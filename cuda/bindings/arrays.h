@@ -162,14 +162,20 @@ class Result {
   void* data_ = nullptr;
 };
 
-// Queues work without the GIL; an error of the device also says what was asked of which architecture.
+// Queues work without the GIL; an error of the device also says what was asked of which architecture. `problem` is a
+// text, or a function that makes it when it is needed.
 template <class Problem, class F>
 void queue(const Problem& problem, Element element, int arch, const F& work) {
   try {
     const py::gil_scoped_release release;
     work();
   } catch (const DeviceError& error) {
-    throw DeviceError(cat(error.what(), " [", problem, " of ", name_of(element), " on sm_", arch, "]"));
+    std::string text;
+    if constexpr (std::is_invocable_v<const Problem&>)
+      text = problem();
+    else
+      text = problem;
+    throw DeviceError(cat(error.what(), " [", text, " of ", name_of(element), " on sm_", arch, "]"));
   }
 }
 

@@ -1,4 +1,8 @@
 // Convolutions of device arrays: the functions of csrc/bindings/conv.cpp, with the call before their arguments.
+#include <list>
+#include <memory>
+#include <mutex>
+
 #include "bindings.h"
 #include "window.h"
 
@@ -10,10 +14,47 @@ std::optional<Argument> optional_argument(const py::object& view, const char* na
   return Argument(view, name);
 }
 
-// Makes the plan of a checked problem: a request that no row can do is refused before anything is allocated.
-ConvPlan plan_of(const ConvProblem& problem, const py::tuple& window_tuple, const Window& window, Element element,
-                 bool pooled = false) {
-  return make_plan(problem, current_device(), precision_of(window_tuple), window.algorithm, element, pooled);
+// Plans that were made, the most recently used first: making one takes longer than all else that a call does here.
+struct PlanCache {
+  struct Entry {
+    ConvProblem problem;
+    Device device;
+    Precision precision;
+    std::string forced;
+    Element element;
+    bool pooled;
+    size_t hash;
+    std::shared_ptr<const ConvPlan> plan;
+  };
+  std::mutex mutex;
+  std::list<Entry> entries;
+};
+constexpr size_t kCachedPlans = 64;  // a few networks of layers; they are looked through one after another
+
+// The plan of a checked problem: a request that no row can do is refused before anything is allocated.
+std::shared_ptr<const ConvPlan> plan_of(const ConvProblem& problem, const py::tuple& window_tuple, const Window& window,
+                                        Element element, bool pooled = false) {
+  static auto* const cache = new PlanCache;  // never destroyed: threads may outlive main
+  const Device device = current_device();
+  const Precision precision = precision_of(window_tuple);
+  const std::string& forced = window.algorithm;
+  const size_t hash = problem.hash();
+  {
+    const std::lock_guard lock(cache->mutex);
+    for (auto entry = cache->entries.begin(); entry != cache->entries.end(); ++entry)
+      if (entry->hash == hash && entry->element == element && entry->pooled == pooled &&
+          entry->precision == precision && entry->device.arch == device.arch &&
+          entry->device.multiprocessors == device.multiprocessors && entry->forced == forced &&
+          entry->problem == problem) {
+        cache->entries.splice(cache->entries.begin(), cache->entries, entry);
+        return entry->plan;
+      }
+  }
+  auto plan = std::make_shared<const ConvPlan>(make_plan(problem, device, precision, forced, element, pooled));
+  const std::lock_guard lock(cache->mutex);
+  cache->entries.push_front({problem, device, precision, forced, element, pooled, hash, plan});
+  if (cache->entries.size() > kCachedPlans) cache->entries.pop_back();
+  return plan;
 }
 
 // With `pooled` the maxima of 2 x 2 results, stride 2, are returned (../plan.h).
@@ -37,7 +78,7 @@ py::object conv(const py::object& call_object, const std::string& op, const py::
   if (r) spec.residual_shape = r->shape();
   const ConvProblem problem = ConvProblem::make(spec);
   const Call call(call_object);
-  const ConvPlan plan = plan_of(problem, window_tuple, window, x.element(), pooled);
+  const auto plan = plan_of(problem, window_tuple, window, x.element(), pooled);
 
   const void* const x_data = x.data(call);
   const void* const w_data = w.data(call);
@@ -49,7 +90,7 @@ py::object conv(const py::object& call_object, const std::string& op, const py::
   if (problem.batch > 0) {
     ConvOperands operands{const_cast<void*>(x_data), const_cast<void*>(w_data), result.data(), b_data, nullptr, r_data};
     if (transposed) std::swap(operands.x, operands.y);
-    run(call, plan, operands);
+    run(call, *plan, operands);
   }
   return result.take();
 }
@@ -67,12 +108,12 @@ py::object conv_input_gradient(const py::object& call_object, const std::string&
   spec.y_shape = y.shape();
   const ConvProblem problem = ConvProblem::make(spec);
   const Call call(call_object);
-  const ConvPlan plan = plan_of(problem, window_tuple, window, y.element());
+  const auto plan = plan_of(problem, window_tuple, window, y.element());
 
   const void* const w_data = w.data(call);
   const void* const y_data = y.data(call);
   const Result result(call, out, problem.result_shape(), y.element(), {{w_data, w.bytes()}, {y_data, y.bytes()}});
-  if (problem.batch > 0) run(call, plan, {result.data(), const_cast<void*>(w_data), const_cast<void*>(y_data)});
+  if (problem.batch > 0) run(call, *plan, {result.data(), const_cast<void*>(w_data), const_cast<void*>(y_data)});
   return result.take();
 }
 
@@ -90,13 +131,13 @@ py::object conv_weight_gradient(const py::object& call_object, const std::string
   spec.y_shape = y.shape();
   const ConvProblem problem = ConvProblem::make(spec);
   const Call call(call_object);
-  const ConvPlan plan = plan_of(problem, window_tuple, window, x.element());
+  const auto plan = plan_of(problem, window_tuple, window, x.element());
 
   const void* const x_data = x.data(call);
   const void* const y_data = y.data(call);
   const Result result(call, out, problem.result_shape(), x.element(), {{x_data, x.bytes()}, {y_data, y.bytes()}});
   if (problem.batch > 0) {
-    run(call, plan, {const_cast<void*>(x_data), result.data(), const_cast<void*>(y_data)});
+    run(call, *plan, {const_cast<void*>(x_data), result.data(), const_cast<void*>(y_data)});
   } else {
     const size_t bytes = static_cast<size_t>(problem.weight_elements()) * cuda::size_of(x.element());
     check(cudaMemsetAsync(result.data(), 0, bytes, call.stream.handle), "zeroing the gradient of an empty batch");

@@ -27,7 +27,8 @@ inline void run(const Call& call, const ConvPlan& plan, const ConvOperands& oper
   if (bytes) memory = call.bytes(bytes);
   void* const scratch = bytes ? pointer_of(memory) : nullptr;
   Stream stream = call.stream;
-  queue(plan.problem.to_string(), plan.element, plan.device.arch, [&] { run_plan(plan, operands, scratch, stream); });
+  queue([&] { return plan.problem.to_string(); }, plan.element, plan.device.arch,
+        [&] { run_plan(plan, operands, scratch, stream); });
 }
 
 }  // namespace fastconv::cuda::bindings
