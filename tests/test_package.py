@@ -25,8 +25,8 @@ def run(code: str) -> str:
 
 
 def test_import_costs_little_more_than_numpy():
-    # The least of several runs: everything that disturbs a run makes it longer.
-    code = "import numpy, time; begin = time.perf_counter(); import fastconv; print(time.perf_counter() - begin)"
+    # The processor's time, the least of several runs: what else the machine does is not the package's.
+    code = "import numpy, time; begin = time.process_time(); import fastconv; print(time.process_time() - begin)"
     seconds = min(float(run(code)) for _ in range(10))
     assert seconds <= 0.015, f"importing fastconv takes {1000 * seconds:.1f} ms after NumPy: expected at most 15"
 
