@@ -14,11 +14,14 @@ import pytest
 
 import fastconv
 from fastconv import cuda
+from fastconv.cuda import _loader
 
 from .cases import BY_NAME, CASES
 from .cuda_emulator.load import emulated
 from .device_arrays import emulated_device
 from .directions import DIRECTIONS, call, from_layout, question, to_layout
+from .test_cuda_conv import Case, arrays
+from .test_cuda_wgmma import CASES as WGMMA_CASES
 
 GPU = fastconv.is_cuda_available()
 needs_gpu = pytest.mark.skipif(not GPU, reason="needs a GPU")
@@ -26,6 +29,12 @@ needs_gpu = pytest.mark.skipif(not GPU, reason="needs a GPU")
 MOST, MOST_EMULATED = 20_000_000, 3_000
 SHARED = [case for case in CASES if case.multiply_adds <= (MOST if GPU else MOST_EMULATED)]
 SMALL = [case for case in CASES if case.multiply_adds <= MOST_EMULATED][::4]
+HOPPER = [
+    *WGMMA_CASES,
+    Case("one_pixel_left", 3, 64, 64, (7, 7), (7, 7)),
+    Case("far_padding", 1, 8, 8, (4, 4), (3, 3), padding=((120, 120), (0, 0))),
+    Case("long_steps", 2, 64, 64, (40, 40), (3, 3), (8, 8)),
+]
 RUNS = [("auto", "fp32"), ("reference", "fp32"), ("depthwise", "fp32"), ("direct", "fp32"),
         ("im2col", "fp32"), ("im2col", "fp32-simt"), ("im2col", "tf32")]  # fmt: skip
 
@@ -72,6 +81,22 @@ def test_shared_case(case, direction, layout):
 def test_small_cases(direction, layout):
     for case in SMALL:
         check_exact(case, direction, layout)
+
+
+@pytest.mark.parametrize("case", HOPPER, ids=[case.name for case in HOPPER])
+def test_small_halves_on_hopper(case):
+    """A kernel that is taken by name alone until this has passed on a device of architecture 9.0."""
+    x, w, _ = (np.clip(array, -2, 2) for array in arrays(case, dtype=np.float64, whole=True))
+    convolve = getattr(fastconv, f"conv{len(case.size)}d")
+    window = {"stride": case.stride, "padding": case.padding, "dilation": case.dilation, "layout": "NHWC"}
+    x = np.moveaxis(x, 1, -1).copy()
+    given = [cuda.asarray(array.astype(np.float16)) for array in (x, w)]
+    if not GPU or _loader.engine().architecture(0) != 90:
+        with pytest.raises(NotImplementedError, match="architecture 9.0"):
+            convolve(*given, **window, algorithm="im2col_wgmma")
+        return
+    found = convolve(*given, **window, algorithm="im2col_wgmma").numpy()
+    assert np.array_equal(found, convolve(x, w, **window).astype(np.float16))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])

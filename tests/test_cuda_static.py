@@ -43,6 +43,7 @@ def compiled(source: Path, arch: str, directory: Path) -> tuple[dict[str, str], 
     command = [NVCC, "-std=c++20", "-O3", f"-arch={arch}", "--expt-relaxed-constexpr", "-Xptxas", "-v", "-cubin"]
     done = subprocess.run([*command, str(source), "-o", str(code)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    assert "serialized" not in done.stderr, done.stderr  # wgmma whose registers ptxas could not leave alone
     parts = re.split(r"Compiling entry function '(\w+)'", done.stderr)
     return {plain(symbol): text for symbol, text in zip(parts[1::2], parts[2::2], strict=False)}, code
 

@@ -205,6 +205,14 @@ def test_pooling_in_use_finds_its_maxima_when_asked_back() -> None:
     np.testing.assert_array_equal(layer.backward(np.ones((2, 3, 3, 3))), trained[1])
 
 
+def test_windows_of_numpys_numbers_pool_behind_a_convolution() -> None:
+    x = np.random.default_rng(0).standard_normal((1, 2, 9, 9)).astype(np.float32)
+    plain = nn.Sequential(nn.Conv2d(2, 3, 3), nn.MaxPool2d(2, 2)).eval()
+    for size in (np.int64(2), np.array([2, 2])):
+        spelled = nn.Sequential(plain[0], nn.MaxPool2d(size, padding=np.int64(0))).eval()
+        assert np.array_equal(spelled(x), plain(x))
+
+
 def test_dropout() -> None:
     x = np.ones((100, 100), np.float32)
     layer, twin = nn.Dropout(0.3, rng=7), nn.Dropout(0.3, rng=7)

@@ -133,9 +133,8 @@ inline KnownCall& known_call(const PlainArray& x, const PlainArray& w, PyObject*
 
 inline void remember(long spatial, const PlainArray& x, const PlainArray& w, const PlainArray& bias, PyObject* spelled,
                      std::shared_ptr<const ConvPlan> plan) {
-  KnownCall& call = known_call(x, w, spelled);
+  KnownCall call;
   const auto dtype_of = [](const PlainArray& array) { return py::reinterpret_borrow<py::object>(array.dtype()); };
-  call = {};
   for (Py_ssize_t i = 0; i < kSpelled; ++i)
     call.spelled[static_cast<size_t>(i)] = py::reinterpret_borrow<py::object>(PyTuple_GET_ITEM(spelled, i));
   call.spatial = spatial;
@@ -148,6 +147,7 @@ inline void remember(long spatial, const PlainArray& x, const PlainArray& w, con
   call.isa = this_machine().isa;
   call.serial_cycles = held_serial_cycles();
   call.plan = std::move(plan);
+  known_call(x, w, spelled) = std::move(call);  // at once: what comes before may let another thread of Python's in
 }
 
 // The result, or a null object without an exception: to be called the long way.

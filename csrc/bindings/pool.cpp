@@ -56,7 +56,9 @@ KnownPool& known_pool(const PlainArray& x, PyObject* op) {
 void remember_pool(PyObject* op, const PlainArray& x, PyObject* window) {
   KnownPool known;
   for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(window); ++i) {
-    if (!never_changes(PyTuple_GET_ITEM(window, i))) return;
+    PyObject* const item = PyTuple_GET_ITEM(window, i);
+    // A tuple was made for this call, so that no other call has the same one.
+    if (PyTuple_Check(item) || !never_changes(item)) return;
     known.window.push_back(py::reinterpret_borrow<py::object>(PyTuple_GET_ITEM(window, i)));
   }
   known.op = py::reinterpret_borrow<py::object>(op);

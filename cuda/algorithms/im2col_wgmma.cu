@@ -21,6 +21,7 @@ namespace fastconv::cuda {
 namespace {
 
 constexpr int kPixels = 128, kChannels = 128, kDepth = 64, kStages = 3;
+constexpr double kShareOfMma = 0.62;  // of the rate of wgmma: ../rates.h
 constexpr int kConsumers = 256, kThreads = kConsumers + 32;
 constexpr int kTileBytes = kPixels * kDepth * 2, kStageBytes = 2 * kTileBytes, kSwizzle = 1024;
 constexpr size_t kSharedBytes = kSwizzle + kStages * kStageBytes + 2 * kStages * sizeof(uint64_t);
@@ -184,7 +185,7 @@ Support im2col_wgmma_supports(const ConvProblem& p, const Target& t) {
 double im2col_wgmma_cost(const ConvProblem& p, const Target& t, int) {
   const WgmmaShape s = shape_of(p);
   const double blocks = divided(double(s.pixels), kPixels) * divided(double(s.out_c), kChannels),
-               step = kPixels * kChannels * kDepth / (2 * rates_of(t.device.arch).half);  // twice the rate of mma.sync
+               step = kPixels * kChannels * kDepth / (rates_of(t.device.arch).half / kShareOfMma);
   const double cycles = divided(blocks, t.device.multiprocessors) * s.steps * step + kFillCycles;
   return std::max(cycles, memory_cycles(array_bytes(p, t), t)) + kLaunchCycles;
 }

@@ -72,7 +72,7 @@ class Sequential(Module):
             layer, *behind = layers[i : i + 3]
             taken = int(self.fuses and _fuses(layer, behind[0] if behind else None))
             activation = "relu" if taken else None
-            if self.fuses and len(behind) > taken and _pools(layer, behind[taken]) and arg.on_device(x):
+            if self.fuses and len(behind) > taken and arg.on_device(x) and _pools(layer, behind[taken]):
                 x = layer.forward(x, activation, pooled=True)  # type: ignore[call-arg]
                 taken += 1
             elif taken:

@@ -12,6 +12,12 @@ from .. import pool as functions
 from .module import Module
 
 
+def _is(given: Any, number: int) -> bool:
+    """Whether an argument, as the user spelled it, is plainly `number` along both axes."""
+    items = given if type(given) is tuple and len(given) == 2 else (given,)
+    return all(type(item) is int and item == number for item in items)
+
+
 class _Pool(Module):
     """What the poolings share; `name` is the function, `_arguments` are its arguments behind x."""
 
@@ -45,8 +51,8 @@ class _MaxPool(_Pool):
     def halves(self) -> bool:
         """Whether the windows are 2 along every axis, side by side from the beginning."""
         size, stride, padding, dilation, ceil_mode = self._arguments
-        plain = padding in (0, (0, 0)) and dilation in (1, (1, 1)) and ceil_mode is False
-        return plain and size in (2, (2, 2)) and stride in (None, 2, (2, 2))
+        side_by_side = _is(size, 2) and (stride is None or _is(stride, 2))
+        return side_by_side and _is(padding, 0) and _is(dilation, 1) and ceil_mode is False
 
     def keep(self, y: np.ndarray) -> None:
         """Take note that the layer before has pooled as well; `y`, on a GPU, is for the refusal of ``backward``."""
