@@ -63,11 +63,12 @@ class FreshResult {
 
 // Over in microseconds on any machine: sooner than another thread could take the GIL, or anybody press Ctrl-C.
 constexpr double kBriefFlops = 1e5;
+constexpr size_t kBriefBytes = 1 << 18;  // of workspace: what few products read is still to be brought there
 
 inline void run_again(const ConvPlan& plan, ConvOperands operands, const py::object& result) {
   if (plan.problem.batch == 0) return;
   operands.y = py::detail::array_proxy(result.ptr())->data;
-  if (plan.problem.flops() < kBriefFlops)
+  if (plan.problem.flops() < kBriefFlops && plan.workspace_bytes < kBriefBytes)
     run_plan(plan, operands, nullptr);
   else
     run(plan, operands);
@@ -147,7 +148,7 @@ inline void remember(long spatial, const PlainArray& x, const PlainArray& w, con
   call.isa = this_machine().isa;
   call.serial_cycles = held_serial_cycles();
   call.plan = std::move(plan);
-  known_call(x, w, spelled) = std::move(call);  // at once: what comes before may let another thread of Python's in
+  std::swap(known_call(x, w, spelled), call);  // at once: what comes before or after may let other Python in
 }
 
 // The result, or a null object without an exception: to be called the long way.

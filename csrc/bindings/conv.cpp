@@ -34,7 +34,9 @@ std::shared_ptr<const ConvPlan> plan_of(const char* op, const ConvArguments& a, 
 PyObject* conv_again(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
   return for_python([&]() -> py::object {
     if (count != 5 || !PyTuple_CheckExact(arguments[4]) || PyTuple_GET_SIZE(arguments[4]) != kSpelled) return {};
-    return call_again(PyLong_AsLong(arguments[0]), arguments[1], arguments[2], arguments[3], arguments[4]);
+    const long spatial = PyLong_AsLong(arguments[0]);
+    if (spatial == -1 && PyErr_Occurred()) throw py::error_already_set();
+    return call_again(spatial, arguments[1], arguments[2], arguments[3], arguments[4]);
   });
 }
 

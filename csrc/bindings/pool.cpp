@@ -47,10 +47,13 @@ struct KnownPool {
   }
 };
 
-KnownPool& known_pool(const PlainArray& x, PyObject* op) {
+KnownPool& known_pool(const PlainArray& x, PyObject* op, PyObject* window) {
   constexpr uint64_t kSlots = 61;
   static KnownPool* const pools = new KnownPool[kSlots];  // never destroyed: Python may be gone by then
-  return pools[x.hash(reinterpret_cast<uintptr_t>(op) >> 4) % kSlots];
+  uint64_t value = x.hash(reinterpret_cast<uintptr_t>(op) >> 4);
+  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(window); ++i)
+    value = value * 31 + (reinterpret_cast<uintptr_t>(PyTuple_GET_ITEM(window, i)) >> 4);
+  return pools[value % kSlots];
 }
 
 void remember_pool(PyObject* op, const PlainArray& x, PyObject* window) {
@@ -71,7 +74,7 @@ void remember_pool(PyObject* op, const PlainArray& x, PyObject* window) {
   spec.x_shape = known.x;
   known.problem = PoolProblem::make(spec);
   known.y = FreshResult(known.problem.y_shape(), *dtype);
-  known_pool(x, op) = std::move(known);
+  std::swap(known_pool(x, op, window), known);  // at once, as in again.h
 }
 
 // pool(op, x, window, return_indices, out), a function of Python's C interface; `checked` is pybind11's.
@@ -81,7 +84,7 @@ PyObject* pool_again(PyObject* checked, PyObject* const* arguments, Py_ssize_t c
   const PlainArray x(usual ? arguments[1] : Py_None);
   if (!x) return PyObject_Vectorcall(checked, arguments, static_cast<size_t>(count), nullptr);
   return for_python([&]() -> py::object {
-    const KnownPool& known = known_pool(x, arguments[0]);
+    const KnownPool& known = known_pool(x, arguments[0], arguments[2]);
     if (!known.is(arguments[0], x, arguments[2])) {
       auto result = py::reinterpret_steal<py::object>(
           PyObject_Vectorcall(checked, arguments, static_cast<size_t>(count), nullptr));

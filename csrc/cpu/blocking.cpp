@@ -5,9 +5,9 @@
 namespace fastconv {
 namespace {
 
-// Products of K terms are summed in registers; a longer sum goes through the result in several passes, and up to twice
-// as many where that makes better blocks. A panel of weights of 640 x 16 floats (40 KB), which passes through L1, and
-// those of the pixels leave each other room in a 512 KB L2; shorter passes lose to their stores. Zen 3.
+// Products of K terms are summed in registers; a longer sum goes through the result in several passes. A panel of
+// weights of 640 x 16 floats (40 KB), which passes through L1, and those of the pixels leave each other room in a 512
+// KB L2; shorter passes lose to their stores. Zen 3.
 constexpr int64_t kDepth = 640;
 
 // Cycles per element to bring a finished tile to the result: whole vectors, transposed in registers, one by one.

@@ -53,7 +53,7 @@ def _conv(
     offset = None if bias is None else arg.operand("bias", bias)
     added = None if residual is None else arg.operand("residual", residual)
     result = arg.engine(first).conv(op, first, filters, offset, added, shared, None, out)
-    if residual is None and isinstance(first, np.ndarray):
+    if residual is None and out is None and isinstance(first, np.ndarray):
         _core.remember_conv(op, spatial, first, filters, offset, spelled, shared)
     return result
 

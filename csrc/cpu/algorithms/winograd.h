@@ -28,7 +28,7 @@
 
 namespace fastconv {
 
-// The axis of a gather as Winograd's algorithm reads it: result j reads origin + j .. origin + j + taps - 1.
+// The axis of a gather as Winograd's algorithm reads it: result j reads origin + j + t * dilation, t < taps.
 inline int64_t winograd_origin(const Walk& walk) { return walk.least_offset(); }
 
 // The distance between neighbours that a result reads.

@@ -10,8 +10,8 @@
 // pad_rows   row r of dst:  0 for q < begin;  src[r * src_row + (q - begin) * step] for begin <= q < end;  0 up to
 // width
 //            Reads and writes nothing else.
-// interleave row r of dst:  dst[j] = src[j % step * phase + r * src_row + j / step], j < count. Reads whole rows of
-//            src only up to the last element taken.
+// interleave row r of dst:  dst[j] = src[j % step * phase + r * src_row + j / step], j < count. Reads no row
+//            of src beyond the last element taken from it.
 #pragma once
 
 #include <stdint.h>
