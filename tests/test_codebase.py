@@ -157,7 +157,7 @@ def _object_of(source: Path, folder: Path) -> Path:
     newest = max(p.stat().st_mtime for p in files("csrc", suffixes=CPP))
     inside = Path("CMakeFiles/fastconv_kernels.dir") / source.relative_to(ROOT).with_suffix(".cpp.o")
     for build in sorted((ROOT / "build").glob("*")):
-        if "address" not in build.name and (build / inside).exists() and (build / inside).stat().st_mtime > newest:
+        if not re.search("address|sanitize", build.name) and (build / inside).exists() and (build / inside).stat().st_mtime > newest:
             return build / inside
     text = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
     flags = re.search(rf"set\(FASTCONV_FLAGS_{source.stem}\s+([^)]*)\)", text)
