@@ -157,8 +157,9 @@ def _object_of(source: Path, folder: Path) -> Path:
     newest = max(p.stat().st_mtime for p in files("csrc", suffixes=CPP))
     inside = Path("CMakeFiles/fastconv_kernels.dir") / source.relative_to(ROOT).with_suffix(".cpp.o")
     for build in sorted((ROOT / "build").glob("*")):
-        if not re.search("address|sanitize", build.name) and (build / inside).exists() and (build / inside).stat().st_mtime > newest:
-            return build / inside
+        built = build / inside
+        if not re.search("address|sanitize", build.name) and built.exists() and built.stat().st_mtime > newest:
+            return built
     text = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
     flags = re.search(rf"set\(FASTCONV_FLAGS_{source.stem}\s+([^)]*)\)", text)
     assert flags, f"CMakeLists.txt has no flags for {source.stem}"
