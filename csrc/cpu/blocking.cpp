@@ -141,7 +141,8 @@ GatherBlocking block_gather(const ConvProblem& p, const Gather& g, const Machine
   return b;
 }
 
-PixelBlock block_at(const Gather& g, const GatherBlocking& b, int64_t index) {
+// The index-th block of a slice of results, depth by depth, row by row.
+static PixelBlock block_at(const Gather& g, const GatherBlocking& b, int64_t index) {
   PixelBlock block;
   block.d = index / b.w_blocks / b.h_blocks;
   block.h0 = index / b.w_blocks % b.h_blocks * b.block_rows;
@@ -149,6 +150,20 @@ PixelBlock block_at(const Gather& g, const GatherBlocking& b, int64_t index) {
   block.w0 = index % b.w_blocks * b.block_cols;
   block.w1 = std::min(g.w().dst, block.w0 + b.block_cols);
   return block;
+}
+
+Work work_of(const std::vector<Gather>& gathers, const Blocking& blocking, int64_t groups, int64_t item,
+             size_t together) {
+  Work work{};
+  work.gather = gathers.size() - 1;
+  while (blocking.gathers[work.gather * together].first_item > item) --work.gather;
+  const GatherBlocking& b = blocking.gathers[work.gather * together];
+  int64_t rest = item - b.first_item;
+  work.split = rest % b.c_splits, rest /= b.c_splits;
+  work.block_id = b.first_item + rest;
+  work.block = block_at(gathers[work.gather], b, rest % b.blocks()), rest /= b.blocks();
+  work.group = rest % groups, work.image = rest / groups;
+  return work;
 }
 
 double gather_cycles(const ConvProblem& p, const Gather& g, const GatherBlocking& b, const Machine& m) {

@@ -131,8 +131,17 @@ enum class PixelRead : uint8_t { panels, in_place, either };
 GatherBlocking block_gather(const ConvProblem& problem, const Gather& gather, const Machine& machine, int threads,
                             PixelRead read);
 
-// The index-th block of a slice of results, depth by depth, row by row.
-PixelBlock block_at(const Gather& gather, const GatherBlocking& blocking, int64_t index);
+// What an item of work computes: a block of pixels of an image and group, and a part of their channels.
+struct Work {
+  size_t gather;
+  PixelBlock block;
+  int64_t image, group, split;
+  int64_t block_id;  // the same for all parts of the channels
+};
+
+// `gathers`: those of the plan, or one for each `together` of them that share their items.
+Work work_of(const std::vector<Gather>& gathers, const Blocking& blocking, int64_t groups, int64_t item,
+             size_t together = 1);
 
 // Estimated cycles of a gather divided like this, for one image and group on one thread.
 double gather_cycles(const ConvProblem& problem, const Gather& gather, const GatherBlocking& blocking,

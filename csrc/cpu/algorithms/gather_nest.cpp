@@ -45,7 +45,7 @@ class GatherRun {
   }
 
   void item(int64_t item, int thread, Interrupt& interrupt) {
-    const Work work = work_of(item);
+    const Work work = work_at(item);
     const Gather& g = plan_.gathers[work.gather];
     const GatherBlocking& b = plan_.blocking.gathers[work.gather];
     GatherScratch<T>& s = scratch_[thread];
@@ -65,31 +65,13 @@ class GatherRun {
   }
 
  private:
-  // What an item computes.
-  struct Work {
-    size_t gather;
-    PixelBlock block;
-    int64_t image, group, split, block_id;
-  };
-
-  Work work_of(int64_t item) const {
-    Work work{};
-    work.gather = plan_.gathers.size() - 1;
-    while (plan_.blocking.gathers[work.gather].first_item > item) --work.gather;
-    const GatherBlocking& b = plan_.blocking.gathers[work.gather];
-    int64_t rest = item - b.first_item;
-    work.split = rest % b.c_splits, rest /= b.c_splits;
-    work.block_id = b.first_item + rest;
-    work.block = block_at(plan_.gathers[work.gather], b, rest % b.blocks()), rest /= b.blocks();
-    work.group = rest % problem_.groups, work.image = rest / problem_.groups;
-    return work;
-  }
+  Work work_at(int64_t item) const { return work_of(plan_.gathers, plan_.blocking, problem_.groups, item); }
 
   // What the thread reads after the kb-th channels of an item, to be asked for in so many parts.
   Ahead what_follows(int64_t item, const Work& work, int64_t kb, int64_t calls) const {
     const bool same = kb + 1 < plan_.blocking.gathers[work.gather].k_blocks.parts;
     if (nhwc() || (!same && item + 1 >= plan_.blocking.items)) return {};
-    const Work next = same ? work : work_of(item + 1);
+    const Work next = same ? work : work_at(item + 1);
     if (!same && next.block_id == work.block_id) return {};
     const Gather& g = plan_.gathers[next.gather];
     const Split& channels = plan_.blocking.gathers[next.gather].k_blocks;

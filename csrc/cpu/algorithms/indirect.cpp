@@ -94,7 +94,7 @@ double term_cycles(double rows, double vectors) {
 // Estimated cycles of a gather for one image and group, beside the terms: to begin a tile, to store a vector as it is,
 // transposed, one by one; to begin a block and a tile of channels in it.
 // Bytes of weights a cycle, from L2 and from behind it. Fitted to some forty layers, one thread, Zen 3.
-constexpr double kTile = 12, kStore = 1.5, kStoreTransposed = 6, kStoreScalar = 3;
+constexpr double kIndirectTile = 12, kStore = 1.5, kStoreTransposed = 6, kStoreScalar = 3;
 constexpr double kBlock = 150, kWeightsNear = 32, kWeightsFar = 8;
 
 double indirect_cycles(const ConvProblem& p, const Gather& g, const GatherBlocking& b, const Machine& m) {
@@ -112,7 +112,7 @@ double indirect_cycles(const ConvProblem& p, const Gather& g, const GatherBlocki
                   static_cast<double>(b.blocks()) * weights / (all_weights > near ? kWeightsFar : kWeightsNear);
   for (int64_t i = 0; i < b.channel_tiles.parts; ++i) {
     const double rows = static_cast<double>(b.channel_tiles.size(i)), width = tile_vectors(m, b.channel_tiles.size(i));
-    cycles += vectors / width * ((term_cycles(rows, width) + jump) * depth + kTile + rows * width * store);
+    cycles += vectors / width * ((term_cycles(rows, width) + jump) * depth + kIndirectTile + rows * width * store);
   }
   return b.stage.in_place ? cycles : cycles + stage_cycles(g, p.layout, lanes);
 }
@@ -172,16 +172,9 @@ class IndirectRun {
   }
 
   void item(int64_t item, int thread, Interrupt& interrupt) {
-    size_t index = plan_.gathers.size() - 1;
-    while (plan_.blocking.gathers[index].first_item > item) --index;
+    const auto [index, block, image, group, split, block_id] = work_of(plan_.gathers, plan_.blocking, p_.groups, item);
     const Gather& g = plan_.gathers[index];
     const GatherBlocking& b = plan_.blocking.gathers[index];
-    int64_t rest = item - b.first_item;
-    const int64_t split = rest % b.c_splits;
-    rest /= b.c_splits;
-    const PixelBlock block = block_at(g, b, rest % b.blocks());
-    rest /= b.blocks();
-    const int64_t group = rest % p_.groups, image = rest / p_.groups;
 
     Scratch<T>& s = scratch_[thread];
     list_vectors(index, block, thread);

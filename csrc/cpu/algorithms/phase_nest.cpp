@@ -126,9 +126,10 @@ class PhaseRun {
   }
 
   void item(int64_t item, int thread, Interrupt& interrupt) {
-    const Work work = work_of(item);
-    const Gather& g = united_[work.first / phases_];
-    const GatherBlocking& b = plan_.blocking.gathers[work.first];
+    const Work work = work_at(item);
+    const Gather& g = united_[work.gather];
+    const size_t first = work.gather * phases_;  // of the gathers of its phases
+    const GatherBlocking& b = plan_.blocking.gathers[first];
     const Scratch<T>& s = scratch_[thread];
     if (last_block_[thread] != work.block_id)
       fill_stage(b.stage, g, source_at(g, work.image, work.group), work.block, g.src_c, pack_, s.stage);
@@ -140,10 +141,10 @@ class PhaseRun {
     for (int64_t i = parts.begin(work.split); i < parts.begin(work.split + 1) && !interrupt.stop_here(thread); ++i) {
       int64_t count = 0;
       for (int64_t phase = 0; phase < phases_; ++phase) {
-        const WeightTile tile = weight_tile(plan_, work.first + phase, work.group, 0, i);
+        const WeightTile tile = weight_tile(plan_, first + phase, work.group, 0, i);
         count = tile.count;
         T* const results = s.results + phase * count * row;
-        multiply(work.first + phase, tile, pixels, row, results, s, ahead);
+        multiply(first + phase, tile, pixels, row, results, s, ahead);
         if (curve_) curve_({results, row, 1, count, pixels});
       }
       store(g, b, work, b.channel_tiles.begin(i), count, row, s.results);
@@ -151,27 +152,7 @@ class PhaseRun {
   }
 
  private:
-  struct Work {
-    size_t first;  // of the gathers of its phases
-    PixelBlock block;
-    int64_t image, group, split, block_id;
-  };
-
-  Work work_of(int64_t item) const {
-    Work work{};
-    size_t set = united_.size() - 1;
-    while (plan_.blocking.gathers[set * phases_].first_item > item) --set;
-    work.first = set * phases_;
-    const GatherBlocking& b = plan_.blocking.gathers[work.first];
-    int64_t rest = item - b.first_item;
-    work.split = rest % b.c_splits;
-    rest /= b.c_splits;
-    work.block_id = b.first_item + rest;
-    work.block = block_at(united_[set], b, rest % b.blocks());
-    rest /= b.blocks();
-    work.group = rest % p_.groups, work.image = rest / p_.groups;
-    return work;
-  }
+  Work work_at(int64_t item) const { return work_of(united_, plan_.blocking, p_.groups, item, phases_); }
 
   Source<T> source_at(const Gather& g, int64_t image, int64_t group) const {
     const int64_t row = g.w().src, slice = g.h().src * row, pixels = g.d().src * slice;
@@ -180,9 +161,9 @@ class PhaseRun {
 
   Ahead what_follows(int64_t item, const Work& work, int64_t calls) const {
     if (item + 1 >= plan_.blocking.items) return {};
-    const Work next = work_of(item + 1);
+    const Work next = work_at(item + 1);
     if (next.block_id == work.block_id) return {};
-    const Gather& g = united_[next.first / phases_];
+    const Gather& g = united_[next.gather];
     return ahead_of_block(g, next.block, source_at(g, next.image, next.group), g.src_c, calls);
   }
 

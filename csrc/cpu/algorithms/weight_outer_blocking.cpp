@@ -19,7 +19,7 @@ bool plain_product(const ConvProblem& p) {
 }
 
 // Cycles to turn an element, per vector of a row that is staged or packed, and per segment of a tile's sum.
-constexpr double kTurn = 0.45, kStageVector = 4, kPackVector = 3, kSegment = 6;
+constexpr double kTurn = 0.45, kStageVector = 4, kPackVector = 3, kOuterSegment = 6;
 
 // Estimated cycles of all images and groups on one thread.
 double outer_cycles(const ConvProblem& p, const Machine& m, const WeightOuterBlocking& b) {
@@ -42,7 +42,8 @@ double outer_cycles(const ConvProblem& p, const Machine& m, const WeightOuterBlo
     cycles += row_vectors * taps * kPackVector * whole * static_cast<double>(lanes) / length;
   } else if (!b.flat) {
     const int64_t calls = ceil_div(rows, max_rows) * ceil_div(along, 2 * lanes);
-    cycles += static_cast<double>(calls * p.taps() * b.row_blocks.parts) * kSegment / static_cast<double>(b.block_cols);
+    cycles +=
+        static_cast<double>(calls * p.taps() * b.row_blocks.parts) * kOuterSegment / static_cast<double>(b.block_cols);
   }
   const double copies = static_cast<double>(p.weight_elements() / p.groups * b.chunks.parts);
   return (cycles * pixels + copies * 2) * static_cast<double>(p.groups);
