@@ -122,10 +122,11 @@ def accepts(make: Any, algorithm: str) -> bool:
     return True
 
 
-def _run(source: str, *arguments: str, timeout: float) -> dict[str, Any]:
+def _run(source: str, *arguments: str, timeout: float, env: dict[str, str] | None = None) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-c", source, *arguments],
         cwd=ROOT,
+        env=env,
         timeout=timeout,
         capture_output=True,
         text=True,
@@ -179,6 +180,32 @@ def _in_child(work: Any, seconds: float = 30) -> bool:
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     return False
+
+
+# Started as a process of its own: another test may have loaded an OpenMP that spins as it likes.
+AFTER_CALLS = """
+import json, os, time
+import numpy as np, fastconv
+
+fastconv.set_num_threads(2)
+x, w = np.ones((1, 64, 56, 56), np.float32), np.ones((64, 64, 3, 3), np.float32)
+burnt = []
+for _ in range(10):
+    fastconv.conv2d(x, w)
+    before = time.process_time()
+    time.sleep(0.05)
+    burnt.append(time.process_time() - before)
+print(json.dumps({"burnt": min(burnt), "environment": "GOMP_SPINCOUNT" in os.environ}))
+"""
+
+
+@pytest.mark.skipif(fastconv.show_config("dicts")["threading"] != "OpenMP", reason="a build without OpenMP")
+def test_threads_sleep_soon_after_a_call() -> None:
+    """Half a millisecond, up to three times that where a pause takes longer; libgomp's own default is above 4."""
+    chosen = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")  # conftest.py has chosen for the tests
+    done = _run(AFTER_CALLS, timeout=60, env={name: value for name, value in os.environ.items() if name not in chosen})
+    assert done["burnt"] < 2e-3
+    assert not done["environment"]
 
 
 def test_eight_threads_at_once() -> None:

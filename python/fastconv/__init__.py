@@ -6,6 +6,7 @@ Every function has the name, the argument order and the numerics of its namesake
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
+from . import _waiting as _waiting
 from . import grad
 from ._version import __version__
 from .conv import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
