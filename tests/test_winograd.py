@@ -45,6 +45,19 @@ def test_error_on_normal_numbers(
         assert np.abs(got - right).max() <= 3e-5 * np.abs(right).max(), isa
 
 
+@pytest.mark.parametrize(("kernel", "size", "channels"), [((3, 3), 6, 300), ((5, 5), 4, 512)])
+def test_error_of_the_form_for_many_images(kernel: tuple[int, int], size: int, channels: int, isa: str) -> None:
+    """The longer form keeps the promise of its points."""
+    rng = np.random.default_rng(channels + size)
+    x = rng.standard_normal((2, channels, size, size)).astype(np.float32)
+    w = rng.standard_normal((24, channels, *kernel)).astype(np.float32)
+    pads = [(k // 2, k // 2) for k in kernel]
+    y = fastconv.conv2d(x, w, padding=pads, algorithm="winograd_batch")
+    expected = oracle.forward(x.astype(np.float64), w.astype(np.float64), None, (1, 1), pads, (1, 1), 1)
+    assert np.linalg.norm(y - expected) <= 1.5e-5 * np.linalg.norm(expected), isa
+    assert np.abs(y - expected).max() <= 3e-5 * np.abs(expected).max(), isa
+
+
 @pytest.mark.parametrize(
     ("kernel", "size", "dilation"),
     [((3, 3), (28, 28), (2, 2)), ((3, 3), (33, 29), (6, 5)), ((1, 3), (1, 900), (1, 128))],

@@ -13,6 +13,7 @@ std::span<const CpuAlgorithm> algorithms() {
       FASTCONV_ROW(indirect, 0, nullptr),
       FASTCONV_ROW(direct, 0, nullptr),
       FASTCONV_ROW(winograd, kWinogradError, winograd_pack_cost),
+      FASTCONV_ROW(winograd_batch, kWinogradError, winograd_batch_pack_cost),
       FASTCONV_ROW(im2col, 0, nullptr),
       FASTCONV_ROW(reference, 0, nullptr),
   };

@@ -21,12 +21,14 @@ FASTCONV_DECLARE_ALGORITHM(depthwise)
 FASTCONV_DECLARE_ALGORITHM(direct)
 FASTCONV_DECLARE_ALGORITHM(indirect)
 FASTCONV_DECLARE_ALGORITHM(winograd)
+FASTCONV_DECLARE_ALGORITHM(winograd_batch)
 FASTCONV_DECLARE_ALGORITHM(im2col)
 FASTCONV_DECLARE_ALGORITHM(reference)
 #undef FASTCONV_DECLARE_ALGORITHM
 double winograd_pack_cost(const ConvProblem&, const Machine&);
+double winograd_batch_pack_cost(const ConvProblem&, const Machine&);
 
-// The error of the row `winograd`: 150 units of rounding (2^-24), twice the worst that was measured, 69, over all its
+// The error of the rows `winograd`: 150 units of rounding (2^-24), twice the worst that was measured, 69, over all its
 // forms, images of 6x6 to 56x56, 1 to 512 channels, and numbers normal, uniform in [0, 1) and small integers.
 constexpr double kWinogradError = 150.0 / (1 << 24);
 

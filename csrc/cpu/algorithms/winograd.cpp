@@ -4,6 +4,10 @@
 //   1x5, 1x7 and so on, dilated or not. For the loop nest see winograd.h, for that of the weight gradient
 //   winograd_weights.cpp.
 //
+// Two rows, as a form may not depend on the batch of a call: `winograd` takes what costs least for one image,
+// `winograd_batch` what does for many, where that is another form. They differ on small images, which give a longer
+// form few tiles to multiply with its many weights.
+//
 // It rounds worse than a plain sum: differences of inputs are multiplied with differences of filters, and large
 // intermediate values cancel. The row is not exact, and float64 is refused: who computes in it wants its digits.
 #include "winograd.h"
@@ -26,8 +30,8 @@ bool identity(const Walk& walk) {
 
 bool odd_taps(int64_t taps) { return taps == 1 || taps == 3 || taps == 5 || taps == 7; }
 
-// The form is chosen for one image: it may not depend on the batch.
-constexpr int64_t kNominalBatch = 1;
+// The batches for which forms are chosen. Many: beyond it nothing changes.
+constexpr int64_t kOneImage = 1, kManyImages = 64;
 // Source channels summed in registers: their weights fill a third of L1, and the rounding of a sum, which grows with
 // its length, stays that of so many terms.
 constexpr int64_t kDepth = 128;
@@ -115,9 +119,9 @@ double block_cycles(const Gather& g, const Machine& m, const WinogradBlocking& b
   return transforms * kTransform + std::max(products, weights * (far ? kFromMemory : kFromL3));
 }
 
-// The form that costs least; the same for any batch and any number of threads.
-std::pair<int, int> choose_forms(ConvProblem p, const Gather& g, const Machine& m) {
-  p.batch = kNominalBatch;
+// The form that costs least for so many images; the same for any batch and any number of threads.
+std::pair<int, int> choose_forms(ConvProblem p, const Gather& g, const Machine& m, int64_t images) {
+  p.batch = images;
   std::pair<int, int> best{0, 0};
   double least = 0;
   for (const int alpha : {4, 6, 8}) {
@@ -128,6 +132,37 @@ std::pair<int, int> choose_forms(ConvProblem p, const Gather& g, const Machine& 
       least = cycles, best = {h, w};
   }
   return best;
+}
+
+double cost(const ConvProblem& p, const Machine& machine, int threads, int64_t images) {
+  if (p.direction == Direction::weight_gradient) return winograd_weights_cost(p, machine) / threads;
+  const Gather g = make_gathers(p)[0];
+  const auto [h, w] = choose_forms(p, g, machine, images);
+  return block_cycles(g, machine, block_tiles(p, g, machine, 1, h, w)) * static_cast<double>(p.groups) / threads;
+}
+
+double pack_cost(const ConvProblem& p, const Machine& machine, int64_t images) {
+  if (p.direction == Direction::weight_gradient) return 0;
+  const Gather g = make_gathers(p)[0];
+  const auto [h, w] = choose_forms(p, g, machine, images);
+  const int64_t elements = block_tiles(p, g, machine, 1, h, w).packed_group * p.groups;
+  return static_cast<double>(elements / machine.lanes(sizeof(float))) * kTransformFilter;
+}
+
+void prepare(ConvPlan& plan, int64_t images) {
+  if (plan.problem.direction == Direction::weight_gradient) return prepare_winograd_weights(plan);
+  const ConvProblem& p = plan.problem;
+  const Gather& g = plan.gathers[0];
+  const auto [h, w] = choose_forms(p, g, plan.machine, images);
+  WinogradBlocking& b = plan.blocking.winograd;
+  b = block_tiles(p, g, plan.machine, plan.threads, h, w);
+  plan.blocking.items = p.groups * b.blocks() * b.c_splits;
+  if (p.batch == 0) plan.blocking.items = 0;
+  plan.packed_bytes = static_cast<size_t>(p.groups * b.packed_group) * sizeof(float);
+  plan.packs_in_run = plan.packed_bytes > kPackedScratchBytes || b.blocks() == 1;
+  plan.blocking.thread_bytes = winograd_thread_bytes(plan);
+  plan.workspace_bytes = align_up(static_cast<size_t>(p.bias_length() + 2 * kPackSlack) * sizeof(float)) +
+                         static_cast<size_t>(plan.threads) * plan.blocking.thread_bytes;
 }
 
 }  // namespace
@@ -160,34 +195,40 @@ Support winograd_supports(const ConvProblem& p, const Machine&) {
 }
 
 double winograd_cost(const ConvProblem& p, const Machine& machine, int threads) {
-  if (p.direction == Direction::weight_gradient) return winograd_weights_cost(p, machine) / threads;
-  const Gather g = make_gathers(p)[0];
-  const auto [h, w] = choose_forms(p, g, machine);
-  return block_cycles(g, machine, block_tiles(p, g, machine, 1, h, w)) * static_cast<double>(p.groups) / threads;
+  return cost(p, machine, threads, kOneImage);
 }
 
-double winograd_pack_cost(const ConvProblem& p, const Machine& machine) {
-  if (p.direction == Direction::weight_gradient) return 0;
+double winograd_pack_cost(const ConvProblem& p, const Machine& machine) { return pack_cost(p, machine, kOneImage); }
+
+void winograd_prepare(ConvPlan& plan) { prepare(plan, kOneImage); }
+
+Support winograd_batch_supports(const ConvProblem& p, const Machine& machine) {
+  const Support support = winograd_supports(p, machine);
+  if (!support.ok()) return support;
+  if (p.direction == Direction::weight_gradient) return {"computes no weight gradients"};
   const Gather g = make_gathers(p)[0];
-  const auto [h, w] = choose_forms(p, g, machine);
-  const int64_t elements = block_tiles(p, g, machine, 1, h, w).packed_group * p.groups;
-  return static_cast<double>(elements / machine.lanes(sizeof(float))) * kTransformFilter;
+  if (choose_forms(p, g, machine, kOneImage) == choose_forms(p, g, machine, kManyImages))
+    return {"would take the form that winograd takes"};
+  return {};
 }
 
-void winograd_prepare(ConvPlan& plan) {
-  if (plan.problem.direction == Direction::weight_gradient) return prepare_winograd_weights(plan);
-  const ConvProblem& p = plan.problem;
-  const Gather& g = plan.gathers[0];
-  const auto [h, w] = choose_forms(p, g, plan.machine);
-  WinogradBlocking& b = plan.blocking.winograd;
-  b = block_tiles(p, g, plan.machine, plan.threads, h, w);
-  plan.blocking.items = p.groups * b.blocks() * b.c_splits;
-  if (p.batch == 0) plan.blocking.items = 0;
-  plan.packed_bytes = static_cast<size_t>(p.groups * b.packed_group) * sizeof(float);
-  plan.packs_in_run = plan.packed_bytes > kPackedScratchBytes || b.blocks() == 1;
-  plan.blocking.thread_bytes = winograd_thread_bytes(plan);
-  plan.workspace_bytes = align_up(static_cast<size_t>(p.bias_length() + 2 * kPackSlack) * sizeof(float)) +
-                         static_cast<size_t>(plan.threads) * plan.blocking.thread_bytes;
+double winograd_batch_cost(const ConvProblem& p, const Machine& machine, int threads) {
+  return cost(p, machine, threads, kManyImages);
+}
+
+double winograd_batch_pack_cost(const ConvProblem& p, const Machine& machine) {
+  return pack_cost(p, machine, kManyImages);
+}
+
+void winograd_batch_prepare(ConvPlan& plan) { prepare(plan, kManyImages); }
+
+void winograd_batch_pack(const ConvPlan& plan, const void* w, void* packed, Interrupt& interrupt) {
+  winograd_pack(plan, w, packed, interrupt);
+}
+
+void winograd_batch_run(const ConvPlan& plan, const ConvOperands& operands, std::byte* workspace,
+                        Interrupt& interrupt) {
+  winograd_run(plan, operands, workspace, interrupt);
 }
 
 }  // namespace fastconv

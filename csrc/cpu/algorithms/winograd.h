@@ -1,4 +1,4 @@
-// What the files of the row `winograd` share.
+// What the files of the rows `winograd` and `winograd_batch` share.
 //
 //   for item = (group, block of tiles, part of the result channels):                        one thread each
 //     stage, channels last and padded; transformed input  v[position][tile][source channel]  in L2
@@ -12,7 +12,7 @@
 // Input, products and results of a block never leave L2, and weights are read once per block. Tiles of several images
 // form one block where the images are small: channels lie along the vector, so that no size of an image wastes lanes.
 // Each sum runs over the source channels in one order in one accumulator; neither blocks nor threads nor neighbours in
-// the batch change a result, and neither does the batch the choice of a form.
+// the batch change a result, and neither does the batch of a call the form of a row.
 //
 // A dilation of d divides an axis into d phases: results j, j + d, j + 2d .. read pixels as far apart and no others, so
 // that each phase is a convolution of its own. Phases of rows are images; those of columns are staged together, pixel
