@@ -61,6 +61,16 @@ def test_a_repeated_call_is_seen() -> None:
     fastconv.conv2d(X, w)
     assert seen(X, w, None, *spelled)
     assert not seen(X, w, np.zeros(5, np.float32), *spelled)
+    for _ in range(2):  # tuples made anew
+        one, low, high = (tuple(map(int, digits)) for digits in ("11", "01", "10"))
+        fastconv.conv2d(X, w, None, one, (low, high))
+    again = ((1, 1), ((0, 1), (1, 0)), 1, 1, "NCHW", None, "auto", "fp32")
+    assert seen(X, w, None, *again) and not seen(X, w, None, (1, 2), *again[1:])
+    assert not seen(X, w, None, again[0], ((0, 1), (1, 1)), *again[2:]) and not seen(X, w, None, 1, *again[1:])
+    nested: Any = 1
+    for _ in range(10_000):
+        nested = (nested,)
+    assert not seen(X, w, None, nested, *again[1:]) and not seen(X, w, None, *again, nested)
 
 
 def test_changed_values_are_seen() -> None:

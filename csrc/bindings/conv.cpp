@@ -29,30 +29,47 @@ std::shared_ptr<const ConvPlan> plan_of(const char* op, const ConvArguments& a, 
   return plan_for(ConvProblem::make(spec), window.algorithm);
 }
 
-// conv_again(spatial, x, weight, bias, spelled): the result where this call has come before, else None. A function of
-// Python's C interface: pybind11's own take longer to be called than a small image takes.
+// Convolutions that have come before. A call is its axes, x, weight and bias, and stride, padding, dilation, groups,
+// layout, activation, algorithm and precision as the user spelled them.
+struct KnownConv {
+  std::shared_ptr<const ConvPlan> plan;
+  FreshResult y;
+  Settings settings;
+};
+KnownCalls<PlainArray, KnownConv, 127>& known_convs() {  // a prime: layers of one network differ in powers of two
+  static auto* const calls = new KnownCalls<PlainArray, KnownConv, 127>;
+  return *calls;
+}
+
+// conv_again(spatial, x, weight, bias, spelled): the result where this call has come before, else None.
 PyObject* conv_again(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
   return for_python([&]() -> py::object {
-    if (count != 5 || !PyTuple_CheckExact(arguments[4]) || PyTuple_GET_SIZE(arguments[4]) != kSpelled) return {};
-    const long spatial = PyLong_AsLong(arguments[0]);
-    if (spatial == -1 && PyErr_Occurred()) throw py::error_already_set();
-    return call_again(spatial, arguments[1], arguments[2], arguments[3], arguments[4]);
+    if (count != 5) return {};
+    const PlainArray arrays[] = {PlainArray(arguments[1]), PlainArray(arguments[2]), PlainArray(arguments[3])};
+    if (!arrays[0] || !arrays[1] || (!arrays[2] && arguments[3] != Py_None)) return {};
+    const KnownConv* const known = known_convs().find(arguments[0], arguments[4], arrays);
+    if (!known || known->settings != Settings{}) return {};
+    const std::shared_ptr<const ConvPlan> plan = known->plan;
+    py::object result = known->y.make();
+    run_again(*plan, {arrays[0].data(), arrays[1].data(), nullptr, arrays[2].data()}, result);
+    return result;
   });
 }
 
 // After the long way has gone well.
-void remember_conv(const std::string& op, long spatial, const py::object& input, const py::object& weight,
+void remember_conv(const std::string& op, const py::object& spatial, const py::object& input, const py::object& weight,
                    const py::object& bias, const py::tuple& spelled, const py::tuple& window) {
-  const PlainArray plain_x(input.ptr()), plain_w(weight.ptr()), plain_b(bias.ptr());
-  if (!plain_x || !plain_w || (!plain_b && !bias.is_none()) || spelled.size() != kSpelled) return;
-  for (const py::handle item : spelled)
-    if (!never_changes(item.ptr())) return;
+  const PlainArray arrays[] = {PlainArray(input.ptr()), PlainArray(weight.ptr()), PlainArray(bias.ptr())};
+  if (!arrays[0] || !arrays[1] || (!arrays[2] && !bias.is_none()) || !never_changes(spelled.ptr())) return;
   Argument x(input, "x"), w(weight, "weight");
   std::optional<Argument> b = optional_argument(bias, "bias"), none;
   // An array of foreign byte order is not the memory that a call reads.
-  if (x.view().data != plain_x.data() || w.view().data != plain_w.data() || (b && b->view().data != plain_b.data()))
+  if (x.view().data != arrays[0].data() || w.view().data != arrays[1].data() ||
+      (b && b->view().data != arrays[2].data()))
     return;
-  remember(spatial, plain_x, plain_w, plain_b, spelled.ptr(), plan_of(op.c_str(), {x, w, b, none}, window, py::none()));
+  const auto plan = plan_of(op.c_str(), {x, w, b, none}, window, py::none());
+  known_convs().remember(spatial.ptr(), spelled.ptr(), arrays,
+                         {plan, FreshResult(plan->problem.result_shape(), plan->problem.dtype), {}});
 }
 
 // conv1d, conv2d, conv3d and their transposes: two arrays and a bias in, one array out.
@@ -125,8 +142,7 @@ void register_conv(py::module_& m) {
   m.def("conv", &conv, py::arg("op"), py::arg("x"), py::arg("weight"), py::arg("bias"), py::arg("residual"),
         py::arg("window"), py::arg("output_padding"), py::arg("out"));
   static PyMethodDef again{"conv_again", nullptr, METH_FASTCALL, "The result of a call that has come before, or None."};
-  again.ml_meth = reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&conv_again));
-  m.attr("conv_again") = py::reinterpret_steal<py::object>(PyCFunction_NewEx(&again, nullptr, nullptr));
+  m.attr("conv_again") = quick_function(again, &conv_again);
   m.def("remember_conv", &remember_conv);
   m.def("conv_input_gradient", &conv_input_gradient, py::arg("op"), py::arg("input_size"), py::arg("weight"),
         py::arg("grad_output"), py::arg("window"), py::arg("out"));

@@ -23,7 +23,7 @@ class PreparedConv {
     if (b) spec.bias_shape = b->shape();
     const ConvProblem problem = ConvProblem::make(spec);
     plan_ = plan_for(problem, window.algorithm, true);
-    x_shape_ = problem.x_shape(), x_dtype_ = numpy_type(problem.dtype);
+    x_ = {problem.x_shape(), numpy_type(problem.dtype)};
     result_ = FreshResult(problem.result_shape(), problem.dtype);
 
     const TensorView w_view = w.view();
@@ -62,7 +62,7 @@ class PreparedConv {
   // The result where x is plainly what the plan was made for, else a null object.
   py::object call_again(PyObject* input) const {
     const PlainArray x(input);
-    if (!x || !x.is(x_shape_, x_dtype_)) return {};
+    if (!x || !x.is(x_)) return {};
     py::object result = result_.make();
     run_again(*plan_, {x.data(), weight_.data(), nullptr, bias_.data(), packed_.data()}, result);
     return result;
@@ -80,8 +80,7 @@ class PreparedConv {
 
   std::shared_ptr<const ConvPlan> plan_;
   Buffer weight_, bias_, packed_;
-  Shape x_shape_;
-  py::object x_dtype_;
+  PlainArray::Kind x_;
   FreshResult result_;
 };
 
@@ -93,14 +92,7 @@ PyObject* plan_again(PyObject* self, PyObject* x) {
 
 py::object again_of(const py::object& prepared) {
   static PyMethodDef again{"again", &plan_again, METH_O, "The result, or None."};
-  // Keeps the plan alive as long as it is asked.
-  const auto self =
-      py::reinterpret_steal<py::object>(PyCapsule_New(prepared.cast<PreparedConv*>(), nullptr, [](PyObject* capsule) {
-        Py_XDECREF(static_cast<PyObject*>(PyCapsule_GetContext(capsule)));
-      }));
-  if (!self || PyCapsule_SetContext(self.ptr(), prepared.ptr()) != 0) throw py::error_already_set();
-  prepared.inc_ref();
-  return py::reinterpret_steal<py::object>(PyCFunction_NewEx(&again, self.ptr(), nullptr));
+  return quick_call<PreparedConv>(again, prepared);
 }
 
 // An array, or only its shape: explain() touches no elements.

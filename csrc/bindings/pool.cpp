@@ -29,71 +29,43 @@ py::object pool(const std::string& op, const py::object& input, const py::tuple&
   return result.take();
 }
 
-// A pooling that has come before, as again.h does it for convolutions. Its window is what it was if it holds the same
-// objects; tuples are made anew by each call, and go the long way.
+// Poolings that have come before, by their names and windows.
 struct KnownPool {
-  py::object op, x_dtype;
-  std::vector<py::object> window;
-  Shape x;
   PoolProblem problem;
   FreshResult y;
-
-  bool is(PyObject* name, const PlainArray& array, PyObject* tuple) const {
-    if (op.ptr() != name || !array.is(x, x_dtype) || window.size() != static_cast<size_t>(PyTuple_GET_SIZE(tuple)))
-      return false;
-    for (size_t i = 0; i < window.size(); ++i)
-      if (window[i].ptr() != PyTuple_GET_ITEM(tuple, static_cast<Py_ssize_t>(i))) return false;
-    return true;
-  }
 };
-
-KnownPool& known_pool(const PlainArray& x, PyObject* op, PyObject* window) {
-  constexpr uint64_t kSlots = 61;
-  static KnownPool* const pools = new KnownPool[kSlots];  // never destroyed: Python may be gone by then
-  uint64_t value = x.hash(reinterpret_cast<uintptr_t>(op) >> 4);
-  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(window); ++i)
-    value = value * 31 + (reinterpret_cast<uintptr_t>(PyTuple_GET_ITEM(window, i)) >> 4);
-  return pools[value % kSlots];
+KnownCalls<PlainArray, KnownPool, 61>& known_pools() {
+  static auto* const calls = new KnownCalls<PlainArray, KnownPool, 61>;
+  return *calls;
 }
 
 void remember_pool(PyObject* op, const PlainArray& x, PyObject* window) {
-  KnownPool known;
-  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(window); ++i) {
-    PyObject* const item = PyTuple_GET_ITEM(window, i);
-    // A tuple was made for this call, so that no other call has the same one.
-    if (PyTuple_Check(item) || !never_changes(item)) return;
-    known.window.push_back(py::reinterpret_borrow<py::object>(PyTuple_GET_ITEM(window, i)));
-  }
-  known.op = py::reinterpret_borrow<py::object>(op);
-  known.x_dtype = py::reinterpret_borrow<py::object>(x.dtype());
-  known.x = x.shape();
-  const std::optional<DType> dtype = dtype_from(py::reinterpret_borrow<py::dtype>(x.dtype()));
-  const char order = py::reinterpret_borrow<py::dtype>(x.dtype()).byteorder();
+  const std::optional<DType> dtype = dtype_from(x.dtype());
+  const char order = x.dtype().byteorder();
   if (!dtype || (order != '=' && order != '|')) return;
   PoolSpec spec = spec_from(py::reinterpret_borrow<py::tuple>(window), "", *dtype);
-  spec.x_shape = known.x;
-  known.problem = PoolProblem::make(spec);
-  known.y = FreshResult(known.problem.y_shape(), *dtype);
-  std::swap(known_pool(x, op, window), known);  // at once, as in again.h
+  spec.x_shape = x.shape();
+  const PoolProblem problem = PoolProblem::make(spec);
+  known_pools().remember(op, window, {&x, 1}, {problem, FreshResult(problem.y_shape(), *dtype)});
 }
 
-// pool(op, x, window, return_indices, out), a function of Python's C interface; `checked` is pybind11's.
+// pool(op, x, window, return_indices, out); `checked` is pybind11's.
 PyObject* pool_again(PyObject* checked, PyObject* const* arguments, Py_ssize_t count) {
   const bool usual = count == 5 && PyTuple_CheckExact(arguments[2]) && arguments[3] == Py_False &&
                      arguments[4] == Py_None && PyUnicode_CheckExact(arguments[0]);
   const PlainArray x(usual ? arguments[1] : Py_None);
   if (!x) return PyObject_Vectorcall(checked, arguments, static_cast<size_t>(count), nullptr);
   return for_python([&]() -> py::object {
-    const KnownPool& known = known_pool(x, arguments[0], arguments[2]);
-    if (!known.is(arguments[0], x, arguments[2])) {
+    const KnownPool* const known = known_pools().find(arguments[0], arguments[2], {&x, 1});
+    if (!known) {
       auto result = py::reinterpret_steal<py::object>(
           PyObject_Vectorcall(checked, arguments, static_cast<size_t>(count), nullptr));
       if (!result) throw py::error_already_set();
       remember_pool(arguments[0], x, arguments[2]);
       return result;
     }
-    const PoolProblem problem = known.problem;  // the slot may change hands as soon as Python runs
-    py::object result = known.y.make();
+    const PoolProblem problem = known->problem;
+    py::object result = known->y.make();
     if (problem.batch > 0)
       without_gil([&] {
         return run_pool(problem, x.data(), py::detail::array_proxy(result.ptr())->data, nullptr, poll_signals);
@@ -182,9 +154,7 @@ py::array max_unpool_gradient(const std::string& op, const py::object& grad_outp
 void register_pool(py::module_& m) {
   m.def("pool", &pool);
   static PyMethodDef again{"pool", nullptr, METH_FASTCALL, "Pool; a call that has come before is not checked again."};
-  again.ml_meth = reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&pool_again));
-  m.attr("pool") =
-      py::reinterpret_steal<py::object>(PyCFunction_NewEx(&again, py::object(m.attr("pool")).ptr(), nullptr));
+  m.attr("pool") = quick_function(again, &pool_again, m.attr("pool"));
   m.def("average_pool_gradient", &average_gradient);
   m.def("max_pool_gradient", &max_gradient);
   m.def("max_unpool", &max_unpool);
