@@ -202,6 +202,8 @@ CASES: tuple[ConvCase, ...] = (
     ConvCase("signal_causal_grouped", 1, 8, 4, (17,), (4,), (1,), ((3, 0),), groups=4),
     ConvCase("volume", 1, 4, 6, (5, 6, 7), (3, 3, 3), (1, 1, 1), ((1, 1),) * 3, bias=True),
     ConvCase("volume_mixed", 2, 6, 4, (6, 5, 9), (2, 3, 1), (2, 1, 3), ((1, 0), (0, 2), (1, 1)), (1, 2, 1), groups=2),
+    ConvCase("volume_many_channels", 2, 19, 21, (4, 9, 8), (3, 3, 3), (1, 1, 1), ((1, 1),) * 3, bias=True),
+    ConvCase("volume_strided_depth", 1, 13, 9, (7, 6, 9), (2, 5, 3), (2, 1, 1), ((2, 1), (2, 2), (1, 0)), (3, 1, 1)),
     ConvCase("volume_stride_beyond_kernel", 1, 3, 5, (7, 6, 5), (1, 2, 2), (3, 3, 3), bias=True),
     # -- large enough for several blocks, splits of the sum, and threads -----------------------------------------------
     _square("deep", 1, 200, 40, 7, 3, padding=1, bias=True),

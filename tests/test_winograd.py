@@ -80,8 +80,26 @@ def test_phases_of_a_dilation(
         assert np.abs(got - right).max() <= 3e-5 * np.abs(right).max(), isa
 
 
+def test_taps_along_the_depth(isa: str) -> None:
+    """They are summed as channels are; a sum of both is divided where it is long."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((1, 60, 4, 14, 15)).astype(np.float32)
+    w = rng.standard_normal((24, 60, 3, 3, 3)).astype(np.float32)
+    window = ((1, 1, 1), [(1, 1)] * 3, (1, 1, 1), 1)
+    expected = oracle.forward(x.astype(np.float64), w.astype(np.float64), None, *window)
+    y = fastconv.conv3d(x, w, padding=1, algorithm="winograd")
+    prepared = fastconv.plan_conv3d(x.shape, w, padding=1, algorithm="winograd")
+    np.testing.assert_array_equal(prepared(x), y)
+    back = fastconv.grad.conv3d_input(x.shape, w, y, padding=1, algorithm="winograd")
+    wanted = oracle.input_gradient((4, 14, 15), w.astype(np.float64), y.astype(np.float64), *window)
+    for got, right in ((y, expected), (back, wanted)):
+        assert np.linalg.norm(got - right) <= 6e-6 * np.linalg.norm(right), isa
+        assert np.abs(got - right).max() <= 3e-5 * np.abs(right).max(), isa
+
+
 def test_chosen_by_auto_and_never_by_exact() -> None:
     shapes = ((1, 64, 56, 56), (64, 64, 3, 3))
+    assert fastconv.explain((1, 32, 8, 28, 28), (64, 32, 3, 3, 3), padding=1).algorithm == "winograd"
     assert fastconv.explain(*shapes, padding=1).algorithm == "winograd"
     assert fastconv.explain(*shapes, padding=1, algorithm="exact").algorithm != "winograd"
     gradient = fastconv.explain(*shapes, padding=1, direction="weight_gradient")

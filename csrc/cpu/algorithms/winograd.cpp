@@ -1,8 +1,8 @@
 // winograd: convolutions of stride 1 by Winograd's minimal filtering.
 //
 //   F(2x2), F(4x4), F(6x6) for 3x3;  F(2x2), F(4x4) for 5x5;  F(2x2) for 7x7;  the 1-D forms of the same for 1x3, 3x1,
-//   1x5, 1x7 and so on, dilated or not. For the loop nest see winograd.h, for that of the weight gradient
-//   winograd_weights.cpp.
+//   1x5, 1x7 and so on, dilated or not; volumes slice by slice, their taps along the depth summed as channels are. For
+//   the loop nest see winograd.h, for that of the weight gradient winograd_weights.cpp.
 //
 // Two rows, as a form may not depend on the batch of a call: `winograd` takes what costs least for one image,
 // `winograd_batch` what does for many, where that is another form. They differ on small images, which give a longer
@@ -28,6 +28,9 @@ bool identity(const Walk& walk) {
          walk.dst == walk.dst_full;
 }
 
+// A slice of the result is written whole, whichever slices it reads.
+bool whole_slices(const Walk& walk) { return walk.dst_step == 1 && walk.dst == walk.dst_full; }
+
 bool odd_taps(int64_t taps) { return taps == 1 || taps == 3 || taps == 5 || taps == 7; }
 
 // The batches for which forms are chosen. Many: beyond it nothing changes.
@@ -47,14 +50,15 @@ WinogradBlocking block_tiles(const ConvProblem& p, const Gather& g, const Machin
   b.dilation_h = winograd_dilation(g.h()), b.dilation_w = winograd_dilation(g.w());
   b.tiles_h = ceil_div(ceil_div(g.h().dst, b.dilation_h), h.results);
   b.tiles_w = ceil_div(ceil_div(g.w().dst, b.dilation_w), w.results);
-  b.depths = {g.src_c, ceil_div(g.src_c, kDepth)};
+  const int64_t terms = g.src_c * g.d().taps;
+  b.depths = {terms, ceil_div(terms, kDepth)};
   b.panels = ceil_div(g.dst_c, width);
   const int64_t last = g.dst_c - (b.panels - 1) * width;
-  b.packed_group = b.positions * ((b.panels - 1) * winograd_pitch(g.src_c * width) +
-                                  winograd_pitch(g.src_c * (last <= lanes ? lanes : width)));
+  b.packed_group = b.positions * ((b.panels - 1) * winograd_pitch(terms * width) +
+                                  winograd_pitch(terms * (last <= lanes ? lanes : width)));
   // Weights that a call does not keep packed are transformed once per block: the fewer the better.
   const bool large = static_cast<size_t>(p.groups * b.packed_group) * sizeof(float) > kPackedScratchBytes;
-  b.tile_step = winograd_pitch(ceil_div(g.src_c, lanes) * lanes);
+  b.tile_step = winograd_pitch(terms - g.src_c + ceil_div(g.src_c, lanes) * lanes);
 
   // Transformed input and the sums of a panel in three quarters of L2; where weights come from L3 or memory, tiles
   // enough to hide that.
@@ -104,10 +108,10 @@ double block_cycles(const Gather& g, const Machine& m, const WinogradBlocking& b
   const WinogradForm &h = kWinogradForms[b.form_h], &w = kWinogradForms[b.form_w];
   const double blocks = static_cast<double>(b.blocks()), positions = static_cast<double>(b.positions);
   const double tiles = static_cast<double>(b.rows.count * b.tiles_w * b.dilation_w), results = h.results * w.results;
-  const double in_vectors = tiles * static_cast<double>(ceil_div(g.src_c, gemm.lanes));
+  const double in_vectors = tiles * static_cast<double>(ceil_div(g.src_c, gemm.lanes) * g.d().taps);
   const double out_vectors = tiles * static_cast<double>(ceil_div(g.dst_c, gemm.lanes));
   const int64_t block = std::max<int64_t>(1, static_cast<int64_t>(std::llround(tiles / blocks)));
-  const double tile = tile_cycles(block, gemm.max_rows, g.dst_c, gemm.lanes) * static_cast<double>(g.src_c);
+  const double tile = tile_cycles(block, gemm.max_rows, g.dst_c, gemm.lanes) * static_cast<double>(b.depths.count);
   const double calls = static_cast<double>(b.panels * ceil_div(block, gemm.max_rows) * b.depths.parts);
   const double products = blocks * positions * (tile * kProducts + calls * kCall);
   const double in_lines = (w.alpha * winograd_line_in(h.alpha) + h.alpha * winograd_line_in(w.alpha)) / 2;
@@ -187,8 +191,12 @@ Support winograd_supports(const ConvProblem& p, const Machine&) {
     if (p.direction == Direction::weight_gradient) return {"computes weight gradients without dilation only"};
     if (dilation >= walk.dst) return {cat("needs a dilation below the extent of the result, here ", dilation)};
   }
-  if (!identity(g.d())) return {"needs a kernel of depth 1, without padding along it"};
-  if (!odd_taps(g.h().taps) || !odd_taps(g.w().taps) || g.taps() == 1)
+  if (p.direction == Direction::weight_gradient && !identity(g.d()))
+    return {"computes weight gradients of kernels of depth 1 only, without padding along it"};
+  if (!whole_slices(g.d()) || g.d().taps > kWinogradDepthTaps)
+    return {cat("needs gradients without a stride along the depth, and kernels of at most ", kWinogradDepthTaps,
+                " taps there")};
+  if (!odd_taps(g.h().taps) || !odd_taps(g.w().taps) || g.h().taps * g.w().taps == 1)
     return {cat("needs kernels of 1, 3, 5 or 7 taps along each axis and more than 1x1, here ", g.h().taps, "x",
                 g.w().taps)};
   return {};

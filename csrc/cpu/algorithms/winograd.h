@@ -1,17 +1,19 @@
 // What the files of the rows `winograd` and `winograd_batch` share.
 //
 //   for item = (group, block of tiles, part of the result channels):                        one thread each
-//     stage, channels last and padded; transformed input  v[position][tile][source channel]  in L2
+//     for tap along the depth: stage of the slice it reads, channels last and padded;
+//       transformed input  v[position][tile][term]                                           in L2
 //     for chunk of result channels:
-//       for position, panel of channels:   weights u[position][source channel][lane]         streamed from L2, L3,
-//       memory
-//         for tiles: gemm tile: sums[position][tile][lane] = sum over source channels of v * u,
+//       for position, panel of channels:   weights u[position][term][lane]        streamed from L2, L3, memory
+//         for tiles: gemm tile: sums[position][tile][lane] = sum over terms of v * u,
 //                    while the next weights are asked for: the first tile alone would wait for them
 //       transform of the sums, bias, activation; to the result through a small block           in L1
 //
+// A term is a source channel and a tap along the depth: tap after tap, and in each all channels.
+//
 // Input, products and results of a block never leave L2, and weights are read once per block. Tiles of several images
 // form one block where the images are small: channels lie along the vector, so that no size of an image wastes lanes.
-// Each sum runs over the source channels in one order in one accumulator; neither blocks nor threads nor neighbours in
+// Each sum runs over the terms in one order in one accumulator; neither blocks nor threads nor neighbours in
 // the batch change a result, and neither does the batch of a call the form of a row.
 //
 // A dilation of d divides an axis into d phases: results j, j + d, j + 2d .. read pixels as far apart and no others, so
@@ -38,7 +40,7 @@ inline int64_t winograd_dilation(const Walk& walk) {
 
 struct WinogradPanel {
   int64_t first, count, width;  // result channels of the group; lanes
-  int64_t packed_offset;        // of [position][source channel][lane], elements
+  int64_t packed_offset;        // of [position][term][lane], elements
   int64_t position;             // elements between positions
 };
 
@@ -51,16 +53,18 @@ inline int64_t winograd_pitch(int64_t elements) {
 
 WinogradPanel winograd_panel(const ConvPlan& plan, int64_t group, int64_t panel);
 
-struct ChannelRange {
+struct TermRange {
   int64_t begin, end;
 };
 
-// Transforms the weights of a panel, the source channels of a range, to u[position][channel of the range][lane].
-void transform_panel(const ConvPlan& plan, int64_t group, const WinogradPanel& panel, const ChannelRange& range,
+// Transforms the weights of a panel, the terms of a range, to u[position][term of the range][lane].
+void transform_panel(const ConvPlan& plan, int64_t group, const WinogradPanel& panel, const TermRange& range,
                      const float* w, float* u, int64_t position_step);
 
 size_t winograd_thread_bytes(const ConvPlan& plan);
 
+// Taps along the depth, at most: the weights of a channel, all taps of them, lie on the stack.
+constexpr int64_t kWinogradDepthTaps = 7;
 // A longer form loses digits: it must gain at least this share.
 constexpr double kWinogradLongFormGain = 0.85;
 // The form of an axis: index into kWinogradForms for this alpha, or -1.

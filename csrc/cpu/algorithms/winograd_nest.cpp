@@ -115,15 +115,17 @@ class WinogradRun {
     }
   }
 
-  // Images are those of the batch, and each slice of a volume is one.
+  // Images are those of the batch, and each slice of a volume's result is one.
   struct Place {
     int64_t offset, plane, row, col;  // of the first channel of the group; steps
   };
-  Place place(int64_t group, int64_t image, int64_t channels, const Walk& h, const Walk& w, bool source) const {
-    const int64_t height = source ? h.src : h.dst_full, width = source ? w.src : w.dst_full, depth = g_.d().dst;
-    const int64_t all = channels * p_.groups, n = image / depth, d = image % depth;
-    if (nhwc()) return {((n * depth + d) * height * width) * all + group * channels, 1, width * all, all};
-    return {((n * all + group * channels) * depth + d) * height * width, depth * height * width, width, 1};
+  struct Volume {
+    int64_t channels, depth, height, width;  // channels of a group
+  };
+  Place place(int64_t group, int64_t image, int64_t slice, const Volume& v) const {
+    const int64_t all = v.channels * p_.groups, plane = v.height * v.width;
+    if (nhwc()) return {(image * v.depth + slice) * plane * all + group * v.channels, 1, v.width * all, all};
+    return {((image * all + group * v.channels) * v.depth + slice) * plane, v.depth * plane, v.width, 1};
   }
 
   // Calls f(at, col, count) for pixels that are neighbours in the image and in a staged row: `steps` pixels of each of
@@ -135,12 +137,22 @@ class WinogradRun {
   }
 
   void read_tiles(int64_t group, const TileRows& r, const Columns& columns, Scratch& s) const {
+    const int64_t image = r.image / g_.d().dst, slice = r.image % g_.d().dst;
+    // What a vector of channels has beyond the last of them is overwritten by those of the next tap.
+    for (int64_t tap = 0; tap < g_.d().taps; ++tap)
+      read_slice(group, image, g_.d().position(slice, tap), tap * g_.src_c, r, columns, s);
+  }
+
+  // The source channels of one slice, zeros where there is none, to the terms from `term` on.
+  void read_slice(int64_t group, int64_t image, int64_t slice, int64_t term, const TileRows& r, const Columns& columns,
+                  Scratch& s) const {
     const int64_t steps = (columns.count - 1) * w_.results + w_.alpha, cols = steps * columns.phases;
     const int64_t rows = (r.rows - 1) * h_.results + h_.alpha, step = b_.dilation_h;
-    const Place from = place(group, r.image, g_.src_c, g_.h(), g_.w(), true);
+    const Place from = place(group, image, slice, {g_.src_c, g_.d().src, g_.h().src, g_.w().src});
+    const bool inside = slice >= 0 && slice < g_.d().src;
     const int64_t row0 = r.first * h_.results * step + r.phase + winograd_origin(g_.h());
     const int64_t col0 = columns.first * w_.results * b_.dilation_w + winograd_origin(g_.w());
-    const int64_t y0 = std::clamp<int64_t>(ceil_div(-row0, step), 0, rows);
+    const int64_t y0 = inside ? std::clamp<int64_t>(ceil_div(-row0, step), 0, rows) : rows;
     const int64_t y1 = std::clamp(ceil_div(g_.h().src - row0, step), y0, rows);
     const auto zero = [this](float* first, int64_t pixels) {
       std::memset(first, 0, static_cast<size_t>(pixels * lanes_) * sizeof(float));
@@ -163,18 +175,18 @@ class WinogradRun {
         });
       }
       zero(s.stage + y1 * cols * lanes_, (rows - y1) * cols);
-      transform_stage(r, columns, cols, c, s);
+      transform_stage(r, columns, cols, term + c, s);
     }
   }
 
-  // The staged pixels of a vector of channels, `cols` in a row, to the transformed tiles.
-  void transform_stage(const TileRows& r, const Columns& columns, int64_t cols, int64_t c, Scratch& s) const {
+  // The staged pixels of a vector of channels, `cols` in a row, to the terms from one on of the transformed tiles.
+  void transform_stage(const TileRows& r, const Columns& columns, int64_t cols, int64_t term, Scratch& s) const {
     const auto transform = kernels_.winograd.input[b_.form_h][b_.form_w];
     const int64_t step = columns.phases * lanes_;
     for (int64_t i = 0; i < r.rows; ++i)
       for (int64_t phase = 0; phase < columns.phases; ++phase)
         transform({s.stage + (i * h_.results * cols + phase) * lanes_, cols * lanes_, step, w_.results * step,
-                   s.tiles + (r.tile + i * columns.tiles() + phase * columns.count) * b_.tile_step + c,
+                   s.tiles + (r.tile + i * columns.tiles() + phase * columns.count) * b_.tile_step + term,
                    b_.position_step, b_.tile_step, columns.count});
   }
 
@@ -196,7 +208,7 @@ class WinogradRun {
     t.c_row = b_.sum_step, t.c_col = 1;
     const WinogradPanel begin = winograd_panel(plan_, group, first), end = winograd_panel(plan_, group, last - 1);
     if (packed_) {
-      const int64_t panel_step = b_.positions * winograd_pitch(g_.src_c * 2 * lanes_);
+      const int64_t panel_step = b_.positions * winograd_pitch(b_.depths.count * 2 * lanes_);
       const auto at = [&](int64_t position, int64_t i) {
         return packed_ + begin.packed_offset + (i - first) * panel_step +
                position * (i + 1 < last ? begin : end).position;
@@ -222,10 +234,10 @@ class WinogradRun {
     }
   }
 
-  // The products of one position of a panel, the chunk's `index`, over parts of the source channels whose weights begin
+  // The products of one position of a panel, the chunk's `index`, over parts of the terms whose weights begin
   // at `u`; those at `next` are read after them.
-  void sum(Products& products, int64_t width, int64_t index, int64_t position, const ChannelRange& parts,
-           const float* u, const float* next, Scratch& s) const {
+  void sum(Products& products, int64_t width, int64_t index, int64_t position, const TermRange& parts, const float* u,
+           const float* next, Scratch& s) const {
     const GemmKernel<float>& gemm = kernels_.gemm.f32;
     GemmTile<float>& t = products.tile;
     t.b_k = width, t.cols = static_cast<int>(width);
@@ -260,7 +272,8 @@ class WinogradRun {
   // The results of channels [channel0, channel1) of the group, from their sums.
   void write_tiles(int64_t group, const TileRows& r, const Columns& columns, int64_t channel0, int64_t channel1,
                    Scratch& s) const {
-    const Place to = place(group, r.image, g_.dst_c, g_.h(), g_.w(), false);
+    const Place to = place(group, r.image / g_.d().dst, r.image % g_.d().dst,
+                           {g_.dst_c, g_.d().dst, g_.h().dst_full, g_.w().dst_full});
     const int64_t col0 = columns.first * w_.results * b_.dilation_w, last = columns.count - 1;
     const int64_t step = columns.phases * lanes_, whole = columns.count * w_.results * columns.phases;
     Results block{to, columns, 0, col0, b_.dilation_w == 1 ? std::min(g_.w().dst - col0, whole) : whole};

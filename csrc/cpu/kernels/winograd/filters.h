@@ -119,13 +119,11 @@ FASTCONV_INLINE void transform_filter(const WinogradFilter& f, const float* src,
 
 template <int form_h, int form_w>
 void transform_filters(const WinogradFilter& f) {
-  const int64_t taps = (kWinogradForms[form_h].alpha - kWinogradForms[form_h].results + 1) *
-                       (kWinogradForms[form_w].alpha - kWinogradForms[form_w].results + 1);
   for (int64_t c = 0; c < f.channels; ++c)
     if (f.width == kLanes<float>)
-      transform_filter<form_h, form_w, 1>(f, f.src + c * taps * f.width, f.dst + c * f.width);
+      transform_filter<form_h, form_w, 1>(f, f.src + c * f.channel, f.dst + c * f.width);
     else
-      transform_filter<form_h, form_w, 2>(f, f.src + c * taps * f.width, f.dst + c * f.width);
+      transform_filter<form_h, form_w, 2>(f, f.src + c * f.channel, f.dst + c * f.width);
 }
 
 }  // namespace

@@ -59,7 +59,8 @@ struct WinogradOutput {
 };
 
 struct WinogradFilter {
-  const float* src;         // [channel][tap][width]
+  const float* src;  // [channel][tap][width], channels `channel` apart
+  int64_t channel;
   int64_t channels, width;  // width: one or two vectors
   bool flip;                // taps backwards, along both axes
   float* dst;               // [position][channel][width], positions `position` apart
