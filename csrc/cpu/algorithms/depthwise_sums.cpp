@@ -3,8 +3,8 @@
 //   dw[group, j][tap] = sum over images and pixels of  dy[group, j][pixel] * x[group][pixel * stride + tap * dilation -
 //   pad]
 //
-//   NCHW: for item = (chunk of the slices of all images, result channel):    lanes are pixels
-//           for slice in the chunk, tap in depth:  plane sums, a vector per tap;  the lanes added at the end
+//   NCHW: for item = (chunk of the slices of all images, some channels):     lanes are pixels
+//           for slice in the chunk, channel, tap in depth:  plane sums, a vector per tap;  the lanes added at the end
 //   NHWC: for item = chunk of blocks of rows of all images:                  lanes are channels
 //           for block in the chunk, tap in depth:  channel sums, a vector of channels per tap
 //   dw = sum of the chunks, in order
@@ -23,6 +23,9 @@ namespace {
 constexpr int64_t kChunks = 16;
 // Source elements of a block of rows with the channels last: half of the smallest L2 the project knows.
 constexpr int64_t kBlockElements = 32 * 1024;
+
+// Of the planes of x and y that follow each other in memory, and of the sums of their channels.
+constexpr int64_t kPlanesBytes = 64 * 1024, kSumsBytes = 8 * 1024;
 
 struct Division {
   bool channels_last;
@@ -43,12 +46,24 @@ Division divide(const ConvProblem& p) {
   return result;
 }
 
+// Result channels of an item, NCHW: short planes come from memory together. A few items for every thread.
+int64_t channels_of_item(const ConvPlan& plan) {
+  const ConvProblem& p = plan.problem;
+  const int64_t bytes = static_cast<int64_t>(size_of(p.dtype));
+  int64_t channels = kPlanesBytes / bytes / std::max<int64_t>(1, p.h().in * p.w().in + p.h().out * p.w().out);
+  channels = std::min(channels, kSumsBytes / (p.taps() * plan.machine.vector_bytes()));
+  if (plan.threads > 1) channels = std::min(channels, divide(p).chunks.parts * p.out_c / (4 * plan.threads));
+  return std::clamp<int64_t>(channels, 1, p.out_c);
+}
+
 template <class T>
 class SumsRun {
  public:
   SumsRun(const ConvPlan& plan, const ConvOperands& operands, std::byte* workspace)
       : p_(plan.problem),
         division_(divide(plan.problem)),
+        channels_{p_.out_c, division_.channels_last ? 1 : ceil_div(p_.out_c, channels_of_item(plan))},
+        most_channels_(channels_of_item(plan)),
         kernel_(typed<T>(kernels_for(plan.machine.isa).depthwise)),
         x_(static_cast<const T*>(operands.x)),
         y_(static_cast<const T*>(operands.y)),
@@ -64,13 +79,16 @@ class SumsRun {
   }
   static int64_t lane_elements(const ConvPlan& plan) {
     if (plan.problem.layout == Layout::nhwc) return 0;
-    return plan.threads * plan.problem.taps() * plan.machine.vector_bytes() / static_cast<int64_t>(sizeof(T));
+    const int64_t lanes = plan.machine.vector_bytes() / static_cast<int64_t>(sizeof(T));
+    return plan.threads * channels_of_item(plan) * plan.problem.taps() * lanes;
   }
 
   void planes_item(int64_t item, int thread, Interrupt& interrupt) const {
-    const int64_t channel = item % p_.out_c, chunk = item / p_.out_c;
-    T* const sums = lanes_ + thread * p_.taps() * kernel_.lanes;
-    std::memset(sums, 0, static_cast<size_t>(p_.taps() * kernel_.lanes) * sizeof(T));
+    const int64_t block = item % channels_.parts, chunk = item / channels_.parts;
+    const int64_t channel0 = channels_.begin(block), channels = channels_.size(block);
+    const int64_t of_channel = p_.taps() * kernel_.lanes;
+    T* const sums = lanes_ + thread * (most_channels_ * of_channel);
+    std::memset(sums, 0, static_cast<size_t>(channels * of_channel) * sizeof(T));
     DepthwiseSums<T> t{};
     t.x_row = t.in_w = p_.w().in;
     t.in_h = p_.h().in;
@@ -85,16 +103,20 @@ class SumsRun {
     t.rows = p_.h().out;
     for (int64_t unit = division_.chunks.begin(chunk); unit < division_.chunks.begin(chunk + 1); ++unit) {
       const int64_t d = unit % p_.d().out, image = unit / p_.d().out;
-      t.y = y_ + ((image * p_.out_c + channel) * p_.d().out + d) * p_.h().out * p_.w().out;
-      for (int64_t td = 0; td < p_.d().kernel && !interrupt.stop_here(thread); ++td) {
-        const int64_t z = slice(d, td);
-        if (z < 0) continue;
-        t.x = x_ + ((image * p_.in_c + channel / p_.out_c_group()) * p_.d().in + z) * p_.h().in * p_.w().in;
-        t.sums = sums + td * t.ker_h * t.ker_w * kernel_.lanes;
-        kernel_.sums(t);
+      if (interrupt.stop_here(thread)) return;
+      for (int64_t c = 0; c < channels; ++c) {
+        const int64_t channel = channel0 + c;
+        t.y = y_ + ((image * p_.out_c + channel) * p_.d().out + d) * p_.h().out * p_.w().out;
+        for (int64_t td = 0; td < p_.d().kernel; ++td) {
+          const int64_t z = slice(d, td);
+          if (z < 0) continue;
+          t.x = x_ + ((image * p_.in_c + channel / p_.out_c_group()) * p_.d().in + z) * p_.h().in * p_.w().in;
+          t.sums = sums + c * of_channel + td * t.ker_h * t.ker_w * kernel_.lanes;
+          kernel_.sums(t);
+        }
       }
     }
-    kernel_.total(sums, p_.taps(), partial_ + chunk * p_.weight_elements() + channel * p_.taps());
+    kernel_.total(sums, channels * p_.taps(), partial_ + chunk * p_.weight_elements() + channel0 * p_.taps());
   }
 
   void channels_item(int64_t chunk, int thread, Interrupt& interrupt) const {
@@ -142,7 +164,7 @@ class SumsRun {
     }
   }
 
-  int64_t items() const { return division_.chunks.parts * (division_.channels_last ? 1 : p_.out_c); }
+  int64_t items() const { return division_.chunks.parts * channels_.parts; }
   bool channels_last() const { return division_.channels_last; }
 
  private:
@@ -154,6 +176,8 @@ class SumsRun {
 
   const ConvProblem& p_;
   const Division division_;
+  const Split channels_;         // of the results of an item, NCHW
+  const int64_t most_channels_;  // channels whose sums a thread holds
   const DepthwiseKernel<T>& kernel_;
   const T *x_, *y_;
   T *w_, *partial_, *lanes_;

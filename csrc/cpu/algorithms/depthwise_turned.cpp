@@ -2,7 +2,7 @@
 //
 //   filters packed once: [channels of a vector][tap][lane]
 //   for item = (image, channels of a vector, part of the rows):      one thread each
-//     rows of x that the part reads, turned                          in L2
+//     rows of x that the part reads, turned, between columns of 0    in L2
 //     channels tile (kernels/depthwise/channels.h) over the part
 //     results turned back
 //
@@ -26,12 +26,21 @@ struct Rows {
         end(std::clamp<int64_t>(h.most_offset() + (row1 - 1) * h.src_step + 1, begin, h.src)) {}
 };
 
+// Columns of the source before and behind it that results read.
+struct Columns {
+  int64_t left, right, all;
+  explicit Columns(const Walk& w)
+      : left(std::max<int64_t>(0, -w.least_offset())),
+        right(std::max<int64_t>(0, w.most_offset() + (w.dst - 1) * w.src_step + 1 - w.src)),
+        all(left + w.src + right) {}
+};
+
 // Parts of the rows: what a part holds takes at most half of L2, and there are a few items for every thread.
 Split parts_of(const ConvPlan& plan) {
   const Gather& g = plan.gathers[0];
   const int64_t pixel = plan.machine.vector_bytes(), room = plan.machine.l2_bytes / 2 / pixel;
-  const int64_t overlap = g.h().taps * distance(g.h()) * g.w().src;
-  const int64_t rows = std::max<int64_t>(1, (room - overlap) / (g.h().src_step * g.w().src + g.w().dst));
+  const int64_t columns = Columns(g.w()).all, overlap = g.h().taps * distance(g.h()) * columns;
+  const int64_t rows = std::max<int64_t>(1, (room - overlap) / (g.h().src_step * columns + g.w().dst));
   int64_t parts = ceil_div(g.h().dst, rows);
   const int64_t batches = std::max<int64_t>(1, plan.problem.batch * ceil_div(plan.problem.groups, lanes_of(plan)));
   if (plan.threads > 1 && batches < 4 * plan.threads) parts = std::max(parts, ceil_div(4 * plan.threads, batches));
@@ -49,7 +58,7 @@ struct Scratch {
       const Rows rows(g.h(), parts.begin(part), parts.begin(part + 1));
       most = std::max(most, rows.end - rows.begin);
     }
-    x = carver.take<T>(most * g.w().src * lanes_of(plan));
+    x = carver.take<T>(most * Columns(g.w()).all * lanes_of(plan));
     y = carver.take<T>(ceil_div(parts.count, parts.parts) * g.w().dst * lanes_of(plan));
     bias = carver.take<T>(lanes_of(plan));
   }
@@ -67,6 +76,7 @@ void run_item(const ConvPlan& plan, const ConvOperands& operands, const Split& p
   const int64_t channel = batch * lanes, channels = std::min(lanes, p.groups - channel);
   const int64_t src_plane = g.h().src * g.w().src, dst_plane = g.h().dst * g.w().dst;
   const Rows rows(g.h(), parts.begin(part), parts.begin(part + 1));
+  const Columns columns(g.w());
 
   DepthwiseTurn<T> in{};
   // Read only: one struct serves both ways.
@@ -74,12 +84,22 @@ void run_item(const ConvPlan& plan, const ConvOperands& operands, const Split& p
               (image * p.groups + channel) * src_plane + rows.begin * g.w().src;
   in.plane = src_plane;
   in.channels = channels;
-  in.count = (rows.end - rows.begin) * g.w().src;
-  in.lanes = s.x;
+  in.rows = rows.end - rows.begin;
+  in.count = in.planes_row = g.w().src;
+  in.lanes = s.x + columns.left * lanes;
+  in.lanes_row = columns.all * lanes;
   kernel.turn_in(in);
+  for (int64_t r = 0; r < in.rows; ++r) {
+    T* const row = s.x + r * in.lanes_row;
+    std::fill(row, row + columns.left * lanes, T{0});
+    std::fill(row + in.lanes_row - columns.right * lanes, row + in.lanes_row, T{0});
+  }
 
   DepthwisePixels<T> t = pixels_of<T>(p, g, lanes);
   t.x = s.x;
+  t.x_row = in.lanes_row;
+  t.in_w = columns.all;
+  t.first_w += columns.left;
   t.in_h = rows.end - rows.begin;
   t.first_h += parts.begin(part) * t.step_h - rows.begin;
   t.w = static_cast<const T*>(operands.packed) + channel * g.taps();
@@ -96,6 +116,7 @@ void run_item(const ConvPlan& plan, const ConvOperands& operands, const Split& p
   if (operands.residual) {
     in.planes = const_cast<T*>(static_cast<const T*>(operands.residual)) + result;
     in.plane = dst_plane;
+    in.rows = 1;
     in.count = t.rows * t.cols;
     in.lanes = s.y;
     kernel.turn_in(in);
@@ -107,6 +128,7 @@ void run_item(const ConvPlan& plan, const ConvOperands& operands, const Split& p
   DepthwiseTurn<T> out{};
   out.planes = static_cast<T*>(forward ? operands.y : operands.x) + result;
   out.plane = dst_plane;
+  out.rows = 1;
   out.channels = channels;
   out.count = t.rows * t.cols;
   out.lanes = s.y;

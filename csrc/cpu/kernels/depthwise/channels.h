@@ -111,52 +111,71 @@ void channels_any(const DepthwisePixels<T>& t) {
 constexpr int kSlidingRows = FASTCONV_VECTOR_BYTES == 64 ? 2 : 1;
 
 // kSlidingRows rows of results from r on, seven of them from q on, for a whole vector of channels. Bit j of `inside`:
-// column j of x that they read is inside the image.
-template <class T, int ker, int step_w>
+// column j of x that they read is inside the image; with `inner` all of them are.
+template <class T, int ker, int step_w, bool inner>
 void sliding_block(const DepthwisePixels<T>& t, int64_t r, int64_t q, int64_t c, uint32_t inside) {
   constexpr int pixels = kPixels, rows = kSlidingRows;
   Vector<T> acc[rows][pixels];
   T* const y = t.y + r * t.y_row + q * t.y_col + c;
+  const int64_t y_col = t.y_col, y_row = t.y_row;
+  const Vector<T> bias = t.bias ? load(t.bias + c) : Vector<T>{};
 #pragma GCC unroll 2
   for (int k = 0; k < rows; ++k)
 #pragma GCC unroll 7
-    for (int p = 0; p < pixels; ++p) acc[k][p] = start_of_channels(t, y + k * t.y_row + p * t.y_col, c, kLanes<T>);
+    for (int p = 0; p < pixels; ++p) acc[k][p] = bias;
+  if (t.add) {
+    const T* const add = t.add + (y - t.y);
+#pragma GCC unroll 2
+    for (int k = 0; k < rows; ++k)
+#pragma GCC unroll 7
+      for (int p = 0; p < pixels; ++p) acc[k][p] += load(add + k * y_row + p * y_col);
+  }
   const int64_t between = rows == 1 ? 0 : t.step_h / t.tap_h;
-  const int64_t col = t.first_w + q * step_w;
-  const auto add = [&]<int first, int last>(const T* x, const T* w) __attribute__((always_inline)) {
+  const int64_t first = t.first_h + r * t.step_h, x_col = t.x_col, w_tap = t.w_tap;
+  // Rows [begin, end) of x that they read are inside: all of one side's are outside before and behind.
+  int64_t begin = 0, end = between + t.ker_h;
+  while (begin < end && first + begin * t.tap_h < 0) ++begin;
+  while (end > begin && first + (end - 1) * t.tap_h >= t.in_h) --end;
+  const T* row = t.x + (first + begin * t.tap_h) * t.x_row + (t.first_w + q * step_w) * x_col + c;
+  const T* w = t.w + begin * ker * w_tap + c;
+  const auto add = [&]<int from, int to>() __attribute__((always_inline)) {
     Vector<T> held[rows][ker];
 #pragma GCC unroll 2
-    for (int k = first; k <= last; ++k)
+    for (int k = from; k <= to; ++k)
 #pragma GCC unroll 7
-      for (int tw = 0; tw < ker; ++tw) held[k][tw] = load(w + (tw - k * between * ker) * t.w_tap);
+      for (int tw = 0; tw < ker; ++tw) held[k][tw] = load(w + (tw - k * between * ker) * w_tap);
+    const T* x = row;
 #pragma GCC unroll 20
-    for (int j = 0; j < (pixels - 1) * step_w + ker; ++j, x += t.x_col) {
-      if (__builtin_expect(!(inside >> j & 1), 0)) continue;
+    for (int j = 0; j < (pixels - 1) * step_w + ker; ++j, x += x_col) {
+      if constexpr (!inner)
+        if (__builtin_expect(!(inside >> j & 1), 0)) continue;
       const Vector<T> value = load(x);
 #pragma GCC unroll 7
       for (int tw = 0; tw < ker; ++tw) {
         if (j < tw || (j - tw) % step_w != 0 || (j - tw) / step_w >= pixels) continue;
 #pragma GCC unroll 2
-        for (int k = first; k <= last; ++k) acc[k][(j - tw) / step_w] += value * held[k][tw];
+        for (int k = from; k <= to; ++k) acc[k][(j - tw) / step_w] += value * held[k][tw];
       }
     }
   };
-  for (int64_t i = 0; i < between + t.ker_h; ++i) {
-    const int64_t row = t.first_h + r * t.step_h + i * t.tap_h;
-    if ((uint64_t)row >= (uint64_t)t.in_h) continue;
-    const T* const x = t.x + row * t.x_row + col * t.x_col + c;
-    const T* const w = t.w + i * ker * t.w_tap + c;
+  const int64_t next = t.tap_h * t.x_row;
+  for (int64_t i = begin; i < end; ++i, row += next, w += ker * w_tap) {
     if (rows == 1 || i < between)
-      add.template operator()<0, 0>(x, w);
+      add.template operator()<0, 0>();
     else if (i >= t.ker_h)
-      add.template operator()<rows - 1, rows - 1>(x, w);
+      add.template operator()<rows - 1, rows - 1>();
     else
-      add.template operator()<0, rows - 1>(x, w);
+      add.template operator()<0, rows - 1>();
   }
+  if (t.activate)
+#pragma GCC unroll 2
+    for (int k = 0; k < rows; ++k)
+#pragma GCC unroll 7
+      for (int p = 0; p < pixels; ++p) acc[k][p] = clamp<T>(acc[k][p], t.low, t.high);
 #pragma GCC unroll 2
   for (int k = 0; k < rows; ++k)
 #pragma GCC unroll 7
-    for (int p = 0; p < pixels; ++p) finish_channels<T, true>(t, y + k * t.y_row + p * t.y_col, acc[k][p], kLanes<T>);
+    for (int p = 0; p < pixels; ++p) store(y + k * y_row + p * y_col, acc[k][p]);
 }
 
 template <class T, int ker, int step_w>
@@ -165,10 +184,13 @@ FASTCONV_INLINE void sliding_rows(const DepthwisePixels<T>& t, int64_t r) {
   int64_t q = 0;
   for (; q + kPixels <= t.cols; q += kPixels) {
     const int64_t col = t.first_w + q * step_w;
+    const bool inner = col >= 0 && col + span <= t.in_w;
     uint32_t inside = 0;
-    for (int j = 0; j < span; ++j) inside |= (uint32_t)((uint64_t)(col + j) < (uint64_t)t.in_w) << j;
+    for (int j = 0; j < span && !inner; ++j) inside |= (uint32_t)((uint64_t)(col + j) < (uint64_t)t.in_w) << j;
     int64_t c = 0;
-    for (; c + kLanes<T> <= t.channels; c += kLanes<T>) sliding_block<T, ker, step_w>(t, r, q, c, inside);
+    if (inner)
+      for (; c + kLanes<T> <= t.channels; c += kLanes<T>) sliding_block<T, ker, step_w, true>(t, r, q, c, 0);
+    for (; c + kLanes<T> <= t.channels; c += kLanes<T>) sliding_block<T, ker, step_w, false>(t, r, q, c, inside);
     if (c < t.channels)
       for (int k = 0; k < kSlidingRows; ++k) channels_rest<T, kPixels>(t, r + k, q, c);
   }

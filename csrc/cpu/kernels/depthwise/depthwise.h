@@ -106,14 +106,15 @@ struct DepthwisePixelSums {
   T* sums;
 };
 
-// `channels` planes <-> lanes[i * (lanes of a vector) + c] = planes[c * plane + i],  i < count.
-// In: lanes behind the last channel are undefined. Out: they are not looked at, and nothing else of the planes is
-// touched. 1 <= channels <= lanes of a vector.
+// Rows of `channels` planes <-> lanes[r * lanes_row + i * (lanes of a vector) + c] = planes[c * plane + r * planes_row
+// + i],  r < rows, i < count. In: lanes behind the last channel are undefined. Out: they are not looked at, and nothing
+// else of the planes is touched. 1 <= channels <= lanes of a vector.
 template <class T>
 struct DepthwiseTurn {
   T* planes;
   int64_t plane, channels, count;
   T* lanes;
+  int64_t rows, planes_row, lanes_row;
 };
 
 template <class T>
