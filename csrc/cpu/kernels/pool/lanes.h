@@ -1,8 +1,7 @@
 // What the pooling tiles share: the two reductions, lanes with an index beside them, stores that know their end.
 //
-// NaN. `a > b ? a : b` is one instruction and gives b where either is NaN; taken both ways round and joined with OR it
-// gives NaN where either is NaN (all exponent bits stay set, and some bit of the fraction), and else the maximum. For
-// +0 and -0 it gives -0, which compares equal.
+// NaN. `b > a ? b : a` is one instruction and gives a where either is NaN: a NaN in b is lost. Max puts it back;
+// QuickMax does not, and is for who has seen that there is none. Of equals, +0 and -0 as well, both keep the first.
 #pragma once
 
 #include "../../simd.h"
@@ -24,13 +23,40 @@ struct Max {
   static constexpr T neutral = -static_cast<T>(__builtin_inf());
   template <class T>
   static FASTCONV_INLINE Vector<T> join(Vector<T> a, Vector<T> b) {
-    return (Vector<T>)((Ints<T>)(a > b ? a : b) | (Ints<T>)(b > a ? b : a));
+    const Vector<T> larger = b > a ? b : a;
+    return b != b ? b : larger;
   }
   template <class T>
   static FASTCONV_INLINE T join_one(T a, T b) {
-    return a > b || a != a ? a : b;
+    return b > a || b != b ? b : a;
   }
 };
+
+struct QuickMax {
+  template <class T>
+  static constexpr T neutral = Max::neutral<T>;
+  template <class T>
+  static FASTCONV_INLINE Vector<T> join(Vector<T> a, Vector<T> b) {
+    return b > a ? b : a;
+  }
+  template <class T>
+  static FASTCONV_INLINE T join_one(T a, T b) {
+    return Max::join_one(a, b);
+  }
+};
+
+// Where either is NaN.
+template <class T>
+FASTCONV_INLINE Ints<T> unordered(Vector<T> a, Vector<T> b) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4)
+    return (Ints<T>)_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_UNORD_Q);
+  else
+    return (Ints<T>)_mm256_cmp_pd((__m256d)a, (__m256d)b, _CMP_UNORD_Q);
+#else
+  return (a != a) | (b != b);
+#endif
+}
 
 struct Sum {
   template <class T>

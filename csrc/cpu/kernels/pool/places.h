@@ -7,7 +7,7 @@
 // Between columns the index of a NaN is not that of the last one: the caller puts that right.
 #pragma once
 
-#include "planes.h"
+#include "maximum.h"
 
 namespace {
 
@@ -218,7 +218,7 @@ __attribute__((noinline)) int64_t place_pairs(const PoolPlanes<T>& p, bool& seen
 template <class T>
 bool max_planes(const PoolPlanes<T>& planes) {
   if (!planes.index) {
-    pool_planes<Max>(planes);
+    max_of_planes(planes);
     return false;
   }
   bool nan = false;

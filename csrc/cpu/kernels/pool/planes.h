@@ -1,4 +1,4 @@
-// Planes of pool.h without indices: the maximum and the average, once for every ISA.
+// Planes of pool.h without indices: rows and columns joined, and the average; the maximum is in maximum.h.
 //
 //   for each batch of rows of results:
 //     for each row of it:  for v in vectors of in_w:    row[v] = x[first row][v] joined with the window's other rows
@@ -100,21 +100,24 @@ FASTCONV_INLINE void for_rows(const PoolPlanes<T>& p, int64_t begin, int64_t end
 }
 
 template <class Op, class T>
+FASTCONV_INLINE void join_one_row(const Source<T>& from, const T* x, const Rows& r, T* row) {
+  if (r.taps_d * r.taps_h == 0)
+    for (int64_t v = 0; v < from.in_w; ++v) row[v] = Op::template neutral<T>;
+  else if (r.taps_d == 1 && r.taps_h == 3)
+    join_rows<Op, 3>(from, x, r, row);
+  else if (r.taps_d == 1 && r.taps_h == 2)
+    join_rows<Op, 2>(from, x, r, row);
+  else
+    join_rows<Op, 0>(from, x, r, row);
+}
+
+template <class Op, class T>
 __attribute__((noinline)) void join_batch(const PoolPlanes<T>& p, int64_t begin, int64_t end) {
   const Source<T> from(p);
   T* const first = p.rows + p.pad;
   const int64_t pitch = p.pitch;
-  for_rows(p, begin, end, [&](const T* x, const Rows& r, int64_t i) {
-    T* const row = first + i * pitch;
-    if (r.taps_d * r.taps_h == 0)
-      for (int64_t v = 0; v < from.in_w; ++v) row[v] = Op::template neutral<T>;
-    else if (r.taps_d == 1 && r.taps_h == 3)
-      join_rows<Op, 3>(from, x, r, row);
-    else if (r.taps_d == 1 && r.taps_h == 2)
-      join_rows<Op, 2>(from, x, r, row);
-    else
-      join_rows<Op, 0>(from, x, r, row);
-  });
+  for_rows(p, begin, end,
+           [&](const T* x, const Rows& r, int64_t i) { join_one_row<Op>(from, x, r, first + i * pitch); });
 }
 
 // Tap t of as many windows as a vector holds, for a stride of 2 not in order yet. Where the taps lie side by side two
@@ -307,17 +310,12 @@ __attribute__((noinline)) int64_t pool_pairs(const PoolPlanes<T>& p) {
   });
 }
 
-template <class Op, class T>
-void pool_planes(const PoolPlanes<T>& planes) {
-  PoolPlanes<T> p = planes;
-  p.row_begin = pool_pairs<Op>(p);
-  for_batches(p, join_batch<Op, T>,
-              with_columns(p, [](auto stride, auto fixed) { return &finish_batch<Op, stride.get, fixed.get, T>; }));
-}
-
 template <class T>
-void average_planes(const PoolPlanes<T>& p) {
-  pool_planes<Sum>(p);
+void average_planes(const PoolPlanes<T>& planes) {
+  PoolPlanes<T> p = planes;
+  p.row_begin = pool_pairs<Sum>(p);
+  for_batches(p, join_batch<Sum, T>,
+              with_columns(p, [](auto stride, auto fixed) { return &finish_batch<Sum, stride.get, fixed.get, T>; }));
 }
 
 }  // namespace
