@@ -123,6 +123,7 @@ function(fastconv_add_cuda_module)
     cuda/plan.cpp
     cuda/algorithms.cpp
     cuda/bindings/module.cpp
+    cuda/bindings/again.cpp
     cuda/bindings/conv.cpp
     cuda/bindings/device.cpp
     cuda/bindings/elementwise.cpp

@@ -32,6 +32,9 @@ namespace {
 // Rows that no run on a device has shown to be right yet (../benchmarks/device_check.sh): taken by name, never chosen.
 constexpr std::string_view kUnproven[] = {"im2col_wgmma"};
 
+// Rows whose instructions read and write 16 bytes and nothing less.
+constexpr std::string_view kAligned[] = {"im2col_wgmma"};
+
 bool is_unproven(const CudaAlgorithm& row) {
   return std::find(std::begin(kUnproven), std::end(kUnproven), row.name) != std::end(kUnproven);
 }
@@ -170,6 +173,10 @@ std::vector<Candidate> explain(const ConvProblem& problem, const Device& device,
     candidates.push_back(std::move(candidate));
   }
   return candidates;
+}
+
+size_t alignment_of(const ConvPlan& plan) {
+  return std::find(std::begin(kAligned), std::end(kAligned), plan.algorithm->name) != std::end(kAligned) ? 16 : 1;
 }
 
 size_t scratch_bytes(const ConvPlan& plan, bool packed) {

@@ -94,11 +94,15 @@ struct Candidate {
 std::vector<Candidate> explain(const ConvProblem& problem, const Device& device, Precision precision,
                                const std::string& forced, Element element, bool pooled = false);
 
+// What x, y and residual have to be aligned to, in bytes; elsewhere and for all other rows their elements' size is
+// enough.
+size_t alignment_of(const ConvPlan& plan);
+
 // For the packed weights, unless `packed` says that operands.packed will have them, and the algorithm's own workspace.
 size_t scratch_bytes(const ConvPlan& plan, bool packed = false);
 
 // Queues everything on the stream; the operands are device memory, contiguous in the problem's layout, aligned as their
-// elements are (packed weights and scratch: 16 bytes).
+// elements are and x, y and residual to alignment_of(plan) (packed weights and scratch: 16 bytes).
 void run_plan(const ConvPlan& plan, ConvOperands operands, void* scratch, Stream& stream);
 void run_plan(const ConvPlan& plan, ConvOperands operands, Stream& stream);
 

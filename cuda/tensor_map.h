@@ -1,5 +1,5 @@
-// Tensor maps: what Hopper's bulk copies know of an array. Encoded by the driver, found at run time and not linked to;
-// in the emulator its parameters as they are.
+// Tensor maps: what Hopper's bulk copies know of an array. Encoded by the driver, found at run time and not linked to,
+// or by the emulator, which refuses what the driver would.
 #pragma once
 
 #include "../csrc/core/problem.h"
@@ -7,7 +7,9 @@
 #include "kernels/ptx.cuh"
 #include "launch.h"
 
-#ifndef FASTCONV_EMULATED
+#ifdef FASTCONV_EMULATED
+#include "tensor_map_emulated.h"
+#else
 #include <cuda.h>
 #endif
 
@@ -51,33 +53,23 @@ inline ptx::TensorMap encoded(const CUtensorMap& map, CUresult result, const cha
 inline ptx::TensorMap image_map(const ConvProblem& p, Element element, const void* x, int channels, int pixels) {
   const Axis &h = p.h(), &w = p.w();
   const auto bytes = static_cast<int64_t>(size_of(element)), pixel = p.in_c * bytes;
-#ifdef FASTCONV_EMULATED
-  const auto narrow = [](int64_t n) { return static_cast<int32_t>(n); };
-  const auto small = [](int64_t n) { return static_cast<int16_t>(n); };
-  return {x,
-          {pixel, pixel * w.in, pixel * w.in * h.in},
-          {narrow(p.in_c), narrow(w.in), narrow(h.in), narrow(p.batch)},
-          {channels, pixels, 1},
-          small(bytes),
-          4,
-          {small(tensor_map::corner_before(w)), small(tensor_map::corner_before(h))},
-          {small(tensor_map::corner_behind(w)), small(tensor_map::corner_behind(h))},
-          {small(w.stride), small(h.stride)},
-          true};
-#else
-  static const auto encode = tensor_map::driver_function<decltype(cuTensorMapEncodeIm2col)>("cuTensorMapEncodeIm2col");
-  const auto wide = [](int64_t n) { return static_cast<cuuint64_t>(n); };
-  const cuuint64_t extent[] = {wide(p.in_c), wide(w.in), wide(h.in), wide(p.batch)},
-                   stride[] = {wide(pixel), wide(pixel * w.in), wide(pixel * w.in * h.in)};
+  const auto wide = [](int64_t n) { return static_cast<uint64_t>(n); };
+  const uint64_t extent[] = {wide(p.in_c), wide(w.in), wide(h.in), wide(p.batch)},
+                 stride[] = {wide(pixel), wide(pixel * w.in), wide(pixel * w.in * h.in)};
   const int before[] = {tensor_map::corner_before(w), tensor_map::corner_before(h)},
             behind[] = {tensor_map::corner_behind(w), tensor_map::corner_behind(h)};
-  const cuuint32_t step[] = {1, static_cast<cuuint32_t>(w.stride), static_cast<cuuint32_t>(h.stride), 1};
+  const uint32_t step[] = {1, static_cast<uint32_t>(w.stride), static_cast<uint32_t>(h.stride), 1},
+                 box[] = {static_cast<uint32_t>(channels), static_cast<uint32_t>(pixels)};
+#ifdef FASTCONV_EMULATED
+  return ::emulator::encode_im2col(x, static_cast<int>(bytes), extent, stride, before, behind, box[0], box[1], step);
+#else
+  static const auto encode = tensor_map::driver_function<decltype(cuTensorMapEncodeIm2col)>("cuTensorMapEncodeIm2col");
   CUtensorMap map;
   return tensor_map::encoded(
       map,
-      encode(&map, tensor_map::type_of(element), 4, const_cast<void*>(x), extent, stride, before, behind,
-             static_cast<cuuint32_t>(channels), static_cast<cuuint32_t>(pixels), step, CU_TENSOR_MAP_INTERLEAVE_NONE,
-             CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
+      encode(&map, tensor_map::type_of(element), 4, const_cast<void*>(x), extent, stride, before, behind, box[0],
+             box[1], step, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+             CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
       "x");
 #endif
 }
@@ -85,24 +77,13 @@ inline ptx::TensorMap image_map(const ConvProblem& p, Element element, const voi
 // Of weights packed as [tap][out_c][in_c]: boxes of one tap, `rows` of out_c and `channels` of in_c, swizzled alike.
 inline ptx::TensorMap filter_map(const ConvProblem& p, Element element, const void* packed, int channels, int rows) {
   const auto bytes = static_cast<int64_t>(size_of(element)), row = p.in_c * bytes;
+  const auto wide = [](int64_t n) { return static_cast<uint64_t>(n); };
+  const uint64_t extent[] = {wide(p.in_c), wide(p.out_c), wide(p.taps())}, stride[] = {wide(row), wide(row * p.out_c)};
+  const uint32_t box[] = {static_cast<uint32_t>(channels), static_cast<uint32_t>(rows), 1}, step[] = {1, 1, 1};
 #ifdef FASTCONV_EMULATED
-  const auto narrow = [](int64_t n) { return static_cast<int32_t>(n); };
-  return {packed,
-          {row, row * p.out_c, 0},
-          {narrow(p.in_c), narrow(p.out_c), narrow(p.taps()), 1},
-          {channels, rows, 1},
-          static_cast<int16_t>(bytes),
-          3,
-          {},
-          {},
-          {},
-          false};
+  return ::emulator::encode_tiled(packed, static_cast<int>(bytes), extent, stride, box, step);
 #else
   static const auto encode = tensor_map::driver_function<decltype(cuTensorMapEncodeTiled)>("cuTensorMapEncodeTiled");
-  const auto wide = [](int64_t n) { return static_cast<cuuint64_t>(n); };
-  const cuuint64_t extent[] = {wide(p.in_c), wide(p.out_c), wide(p.taps())},
-                   stride[] = {wide(row), wide(row * p.out_c)};
-  const cuuint32_t box[] = {static_cast<cuuint32_t>(channels), static_cast<cuuint32_t>(rows), 1}, step[] = {1, 1, 1};
   CUtensorMap map;
   return tensor_map::encoded(map,
                              encode(&map, tensor_map::type_of(element), 3, const_cast<void*>(packed), extent, stride,

@@ -11,7 +11,7 @@
 // Positions outside the image and channels beyond the last are zeros that the tensor maps put there.
 // grid = (pixels of all images / 128, out_c / 128). Budget: 64 accumulators a thread, at most 112 registers, 97 KiB
 // of shared memory: two blocks on a multiprocessor.
-// Arrays that are not aligned to 16 bytes are im2col's: the same packed weights.
+// Arrays are aligned to 16 bytes (alignment_of in plan.h): the bindings copy what is not.
 #include "../kernels/epilogue.cuh"
 #include "../matrix_choice.h"
 #include "../tensor_map.h"
@@ -196,9 +196,9 @@ void im2col_wgmma_pack(const ConvPlan& plan, const void* w, void* packed, Stream
   im2col_mma_pack(plan, w, packed, stream);
 }
 
-void im2col_wgmma_run(const ConvPlan& plan, const ConvOperands& operands, std::byte* workspace, Stream& stream) {
+void im2col_wgmma_run(const ConvPlan& plan, const ConvOperands& operands, std::byte*, Stream& stream) {
   if (!aligned_16(operands.x) || !aligned_16(operands.y) || !aligned_16(operands.residual))
-    return im2col_mma_run(plan, operands, workspace, stream);
+    throw Unsupported("im2col_wgmma: an array is not aligned to 16 bytes");
   if (plan.element == Element::float16) return run_wgmma<half16>(plan, operands, stream);
   run_wgmma<bfloat16>(plan, operands, stream);
 }

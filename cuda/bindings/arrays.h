@@ -59,6 +59,8 @@ class Call {
 
 inline void* pointer_of(const py::tuple& view) { return reinterpret_cast<void*>(view[1].cast<uintptr_t>()); }
 
+inline bool is_aligned(const void* at, size_t bytes) { return reinterpret_cast<uintptr_t>(at) % bytes == 0; }
+
 inline Element element_from(const std::string& dtype, const char* name) {
   for (Element e : {Element::float32, Element::float64, Element::float16, Element::bfloat16})
     if (dtype == cuda::name_of(e)) return e;
@@ -86,8 +88,9 @@ class Argument {
     if (element_ != expected)
       throw InvalidType(cat(name_, " has dtype ", name_of(element_), ": expected ", name_of(expected), " like ", like));
   }
-  const void* data(const Call& call) {
-    if (!view_[4].cast<bool>()) view_ = call.plain(view_);
+  // Plain, and aligned to so many bytes as well.
+  const void* data(const Call& call, size_t alignment = 1) {
+    if (!view_[4].cast<bool>() || !is_aligned(pointer_of(view_), alignment)) view_ = call.plain(view_);
     return pointer_of(view_);
   }
 
@@ -126,7 +129,7 @@ struct Span {
 class Result {
  public:
   Result(const Call& call, const py::object& out, const Shape& shape, Element element,
-         std::initializer_list<Span> inputs, const Span& residual = {}) {
+         std::initializer_list<Span> inputs, const Span& residual = {}, size_t alignment = 1) {
     if (out.is_none()) {
       view_ = call.empty(shape, name_of(element));
       data_ = pointer_of(view_);
@@ -141,6 +144,8 @@ class Result {
     if (!view_[4].cast<bool>()) throw InvalidArgument("out is not C-contiguous and aligned: expected both");
     if (view_[5].cast<bool>()) throw InvalidArgument("out is read-only: expected a writeable array");
     data_ = pointer_of(view_);
+    if (!is_aligned(data_, alignment))
+      throw InvalidArgument(cat("out is not aligned to ", alignment, " bytes: expected that for this algorithm"));
     size_t bytes = cuda::size_of(element);
     for (int64_t extent : shape) bytes *= static_cast<size_t>(extent);
     for (const Span& input : inputs)

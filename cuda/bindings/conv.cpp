@@ -3,6 +3,7 @@
 #include <memory>
 #include <mutex>
 
+#include "again.h"
 #include "bindings.h"
 #include "window.h"
 
@@ -57,39 +58,94 @@ std::shared_ptr<const ConvPlan> plan_of(const ConvProblem& problem, const py::tu
   return plan;
 }
 
-// With `pooled` the maxima of 2 x 2 results, stride 2, are returned (../plan.h).
-py::object conv(const py::object& call_object, const std::string& op, const py::object& input, const py::object& weight,
-                const py::object& bias, const py::object& residual, const py::tuple& window_tuple,
-                const py::object& output_padding, const py::object& out, bool pooled) {
+// What a forward or a transposed convolution is given, but for its window.
+struct Given {
+  Element element;
+  Shape x, w;
+  std::optional<Shape> bias, residual;
+};
+
+std::shared_ptr<const ConvPlan> plan_of(const std::string& op, const Given& given, const py::tuple& window_tuple,
+                                        const py::object& output_padding, bool pooled) {
   const Window window = window_from(window_tuple);
   const bool transposed = !output_padding.is_none();
+  ConvSpec spec = spec_from(window, op.c_str(), transposed ? Direction::input_gradient : Direction::forward,
+                            checked_as(given.element));
+  spec.transposed = transposed;
+  spec.w_shape = given.w;
+  spec.y_name = "x";
+  if (transposed) spec.output_padding = output_padding.cast<Shape>();
+  (transposed ? spec.y_shape : spec.x_shape) = given.x;
+  spec.bias_shape = given.bias, spec.residual_shape = given.residual;
+  return plan_of(ConvProblem::make(spec), window_tuple, window, given.element, pooled);
+}
+
+Shape result_shape(const ConvPlan& plan, bool pooled) {
+  return pooled ? pooled_shape(plan.problem) : plan.problem.result_shape();
+}
+
+// Convolutions that have come before, as in csrc/bindings/conv.cpp.
+KnownCalls<SeenArray, KnownConv, 127>& known_convs() {
+  static auto* const calls = new KnownCalls<SeenArray, KnownConv, 127>;
+  return *calls;
+}
+
+// conv_again(name, x, weight, bias, spelled): the result where this call has come before, else None. The name is how
+// many axes there are, or the name of another operation on the same arguments.
+PyObject* conv_again(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
+  return for_python([&]() -> py::object {
+    if (count != 5) return {};
+    const SeenArray arrays[] = {SeenArray(arguments[1]), SeenArray(arguments[2]), SeenArray(arguments[3])};
+    if (!arrays[0] || !arrays[1] || (!arrays[2] && arguments[3] != Py_None)) return {};
+    const KnownConv* const found = known_convs().find(arguments[0], arguments[4], arrays);
+    if (!found) return {};
+    const KnownConv known = *found;  // the slot may change hands as soon as Python runs
+    return known.run(arrays, {arrays[0].data(), arrays[1].data(), nullptr, arrays[2].data()});
+  });
+}
+
+// After the long way has gone well; make_call(x) describes it as Call's first argument does.
+void remember_conv(const std::string& op, const py::object& name, const py::object& input, const py::object& weight,
+                   const py::object& bias, const py::tuple& spelled, const py::tuple& window, bool pooled,
+                   const py::function& make_call) {
+  const SeenArray x(input.ptr()), w(weight.ptr()), b(bias.ptr());
+  if (!x || !w || !w.is_of_library(x) || (b ? !b.is_of_library(x) : !bias.is_none()) || !never_changes(spelled.ptr()))
+    return;
+  const OnDevice on(x.device());
+  Given given{x.element(), x.shape(), w.shape(), {}, {}};
+  if (b) given.bias = b.shape();
+  const auto plan = plan_of(op, given, window, py::none(), pooled);
+  const SeenArray arrays[] = {x, w, b};
+  known_convs().remember(name.ptr(), spelled.ptr(), arrays,
+                         KnownConv(plan, make_call("x", input), x, result_shape(*plan, pooled)));
+}
+
+// With `pooled` the maxima of 2 x 2 results, stride 2, are returned (../plan.h).
+py::object conv(const py::object& call_object, const std::string& op, const py::object& input, const py::object& weight,
+                const py::object& bias, const py::object& residual, const py::tuple& window,
+                const py::object& output_padding, const py::object& out, bool pooled) {
   Argument x(input, "x"), w(weight, "weight");
   std::optional<Argument> b = optional_argument(bias, "bias"), r = optional_argument(residual, "residual");
   w.expect(x.element(), "x");
   if (b) b->expect(x.element(), "x");
   if (r) r->expect(x.element(), "x");
-  ConvSpec spec = spec_from(window, op.c_str(), transposed ? Direction::input_gradient : Direction::forward, x.dtype());
-  spec.transposed = transposed;
-  spec.w_shape = w.shape();
-  spec.y_name = "x";
-  if (transposed) spec.output_padding = output_padding.cast<Shape>();
-  (transposed ? spec.y_shape : spec.x_shape) = x.shape();
-  if (b) spec.bias_shape = b->shape();
-  if (r) spec.residual_shape = r->shape();
-  const ConvProblem problem = ConvProblem::make(spec);
   const Call call(call_object);
-  const auto plan = plan_of(problem, window_tuple, window, x.element(), pooled);
+  Given given{x.element(), x.shape(), w.shape(), {}, {}};
+  if (b) given.bias = b->shape();
+  if (r) given.residual = r->shape();
+  const auto plan = plan_of(op, given, window, output_padding, pooled);
 
-  const void* const x_data = x.data(call);
+  const size_t alignment = alignment_of(*plan);
+  const void* const x_data = x.data(call, alignment);
   const void* const w_data = w.data(call);
   const void* const b_data = b ? b->data(call) : nullptr;
-  const void* const r_data = r ? r->data(call) : nullptr;
-  const Result result(call, out, pooled ? pooled_shape(problem) : problem.result_shape(), x.element(),
+  const void* const r_data = r ? r->data(call, alignment) : nullptr;
+  const Result result(call, out, result_shape(*plan, pooled), x.element(),
                       {{x_data, x.bytes()}, {w_data, w.bytes()}, {b_data, b ? b->bytes() : 0}},
-                      {r_data, r ? r->bytes() : 0});
-  if (problem.batch > 0) {
+                      {r_data, r ? r->bytes() : 0}, alignment);
+  if (plan->problem.batch > 0) {
     ConvOperands operands{const_cast<void*>(x_data), const_cast<void*>(w_data), result.data(), b_data, nullptr, r_data};
-    if (transposed) std::swap(operands.x, operands.y);
+    if (!output_padding.is_none()) std::swap(operands.x, operands.y);
     run(call, *plan, operands);
   }
   return result.take();
@@ -149,6 +205,9 @@ py::object conv_weight_gradient(const py::object& call_object, const std::string
 
 void register_conv(py::module_& m) {
   m.def("conv", &conv);
+  static PyMethodDef again{"conv_again", nullptr, METH_FASTCALL, "The result of a call that has come before, or None."};
+  m.attr("conv_again") = quick_function(again, &conv_again);
+  m.def("remember_conv", &remember_conv);
   m.def("conv_input_gradient", &conv_input_gradient);
   m.def("conv_weight_gradient", &conv_weight_gradient);
 }

@@ -36,5 +36,14 @@ struct Versioned {  // in a capsule named "dltensor_versioned"
   uint64_t flags;
   Tensor tensor;
 };
+// The C functions of a library, which a type of arrays has as `__dlpack_c_exchange_api__`, a capsule named
+// "dlpack_exchange_api". They order nothing: what is done belongs on the current stream.
+struct ExchangeFunctions {
+  uint32_t major, minor;
+  const ExchangeFunctions* earlier;       // of another major version
+  void *allocate, *lend, *take;           // not used here
+  int (*look)(void* array, Tensor* out);  // out is good as long as the array; null where a library has none
+  int (*current_stream)(int32_t device_type, int32_t device, void** stream);
+};
 
 }  // namespace fastconv::cuda::bindings::dlpack

@@ -122,18 +122,6 @@ py::object to_capsule(const py::object& owner, uintptr_t pointer, const Shape& s
   return make_capsule(std::move(holder), "dltensor");
 }
 
-// Makes one stream wait for what another has been given so far.
-void wait(int device, uintptr_t waiting, uintptr_t for_stream) {
-  const OnDevice on(device);
-  cudaEvent_t event;
-  check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "making an event");
-  const cudaError_t recorded = cudaEventRecord(event, reinterpret_cast<cudaStream_t>(for_stream));
-  const cudaError_t waits =
-      recorded == cudaSuccess ? cudaStreamWaitEvent(reinterpret_cast<cudaStream_t>(waiting), event, 0) : recorded;
-  cudaEventDestroy(event);
-  check(waits, "ordering two streams");
-}
-
 Stream stream_from(uintptr_t handle) { return {reinterpret_cast<cudaStream_t>(handle)}; }
 
 void copy(int device, uintptr_t stream, void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
@@ -152,6 +140,17 @@ void* contiguous(const py::buffer_info& info, size_t bytes) {
 
 }  // namespace
 
+void order_streams(int device, uintptr_t waiting, uintptr_t behind) {
+  const OnDevice on(device);
+  cudaEvent_t event;
+  check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "making an event");
+  const cudaError_t recorded = cudaEventRecord(event, reinterpret_cast<cudaStream_t>(behind));
+  const cudaError_t waits =
+      recorded == cudaSuccess ? cudaStreamWaitEvent(reinterpret_cast<cudaStream_t>(waiting), event, 0) : recorded;
+  cudaEventDestroy(event);
+  check(waits, "ordering two streams");
+}
+
 void register_memory(py::module_& m) {
   py::class_<Memory>(m, "Memory", py::module_local())
       .def(py::init(
@@ -168,7 +167,7 @@ void register_memory(py::module_& m) {
       .def_property_readonly("device", &Borrowed::device)
       .def_property_readonly("read_only", &Borrowed::read_only);
   m.def("to_capsule", &to_capsule);
-  m.def("wait", &wait);
+  m.def("wait", &order_streams);
   // Both wait for the copy: the buffer is the caller's again when they return.
   m.def("upload", [](const py::buffer& from, uintptr_t to, size_t bytes, int device, uintptr_t stream) {
     const py::buffer_info info = from.request();

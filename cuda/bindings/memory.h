@@ -7,6 +7,9 @@
 
 namespace fastconv::cuda::bindings {
 
+// Makes one stream wait for what another has been given so far.
+void order_streams(int device, uintptr_t waiting, uintptr_t behind);
+
 class Memory {
  public:
   Memory() = default;

@@ -1,4 +1,5 @@
 // A convolution with its plan made and its weights packed on the device: csrc/bindings/plan.cpp's PreparedConv.
+#include "again.h"
 #include "bindings.h"
 #include "memory.h"
 #include "window.h"
@@ -23,17 +24,18 @@ class PreparedConv {
     if (b) spec.bias_shape = b->shape();
     const ConvProblem problem = ConvProblem::make(spec);
     const Call call(call_object);
-    plan_ = make_plan(problem, current_device(), precision_of(window_tuple), window.algorithm, w.element());
+    plan_ = std::make_shared<const ConvPlan>(
+        make_plan(problem, current_device(), precision_of(window_tuple), window.algorithm, w.element()));
 
     Stream stream = call.stream;
     device_ = call_object.attr("device").cast<int>();
     const void* const w_data = w.data(call);
     if (b) bias_ = copy_of(b->data(call), b->bytes(), stream);
-    if (plan_.packed_bytes == 0) weight_ = copy_of(w_data, w.bytes(), stream);
-    queue(problem.to_string(), plan_.element, plan_.device.arch, [&] {
-      if (plan_.packed_bytes) {
-        packed_ = Memory(plan_.packed_bytes, device_, stream);
-        plan_.algorithm->pack(plan_, w_data, packed_.data(), stream);
+    if (plan_->packed_bytes == 0) weight_ = copy_of(w_data, w.bytes(), stream);
+    queue(problem.to_string(), plan_->element, plan_->device.arch, [&] {
+      if (plan_->packed_bytes) {
+        packed_ = Memory(plan_->packed_bytes, device_, stream);
+        plan_->algorithm->pack(*plan_, w_data, packed_.data(), stream);
       }
       load_kernels(stream);
       // Calls may come on any stream: what they read is there.
@@ -43,9 +45,9 @@ class PreparedConv {
 
   py::object call(const py::object& call_object, const py::object& input, const py::object& residual,
                   const py::object& out) const {
-    const ConvProblem& problem = plan_.problem;
+    const ConvProblem& problem = plan_->problem;
     Argument x(input, "x");
-    x.expect(plan_.element, "the plan's weight");
+    x.expect(plan_->element, "the plan's weight");
     if (x.shape() != problem.x_shape())
       throw InvalidArgument(cat("x has shape ", shape_text(x.shape()), ": expected ", shape_text(problem.x_shape()),
                                 ", the shape this plan was made for"));
@@ -54,24 +56,40 @@ class PreparedConv {
     std::optional<Argument> r;
     if (!residual.is_none()) {
       r.emplace(residual, "residual");
-      r->expect(plan_.element, "the plan's weight");
+      r->expect(plan_->element, "the plan's weight");
       problem.check_residual(r->shape());
       ConvProblem asked = problem;  // refused where the row of this plan adds none
       asked.has_residual = true;
-      make_plan(asked, plan_.device, plan_.precision, plan_.algorithm->name, plan_.element);
+      make_plan(asked, plan_->device, plan_->precision, plan_->algorithm->name, plan_->element);
     }
     const Call call(call_object);
-    const void* const x_data = x.data(call);
-    const void* const r_data = r ? r->data(call) : nullptr;
-    const Result result(call, out, problem.result_shape(), plan_.element, {{x_data, x.bytes()}},
-                        {r_data, r ? r->bytes() : 0});
+    const size_t alignment = alignment_of(*plan_);
+    const void* const x_data = x.data(call, alignment);
+    const void* const r_data = r ? r->data(call, alignment) : nullptr;
+    const Result result(call, out, problem.result_shape(), plan_->element, {{x_data, x.bytes()}},
+                        {r_data, r ? r->bytes() : 0}, alignment);
     if (problem.batch > 0)
-      run(call, plan_,
+      run(call, *plan_,
           {const_cast<void*>(x_data), weight_.data(), result.data(), bias_.data(), packed_.data(), r_data});
     return result.take();
   }
 
-  const ConvPlan& plan() const { return plan_; }
+  // After a call with this input has gone well: the next one like it takes a short way.
+  void remember(const py::object& call, const py::object& input) {
+    const SeenArray x(input.ptr());
+    if (!x) return;
+    x_ = x.kind();
+    known_.emplace(plan_, call, x, plan_->problem.result_shape(), true);
+  }
+  // The result where x is plainly what it was, else a null object.
+  py::object call_again(PyObject* input) const {
+    const SeenArray x(input);
+    if (!x || !known_ || !x.is(x_)) return {};
+    const KnownConv known = *known_;  // may be another one as soon as Python runs
+    return known.run({&x, 1}, {x.data(), weight_.data(), nullptr, bias_.data(), packed_.data()});
+  }
+
+  const ConvPlan& plan() const { return *plan_; }
   int device() const { return device_; }
 
  private:
@@ -82,17 +100,24 @@ class PreparedConv {
   }
   // Loads what a call will launch, so that none is loaded while a graph is captured.
   void load_kernels(const Stream& stream) const {
-    if (plan_.problem.batch == 0) return;
+    if (plan_->problem.batch == 0) return;
     Stream loading = stream;
     loading.load_only = true;
     void* const nowhere = reinterpret_cast<void*>(uintptr_t{1} << 20);  // no kernel runs, nothing is touched
-    run_plan(plan_, {nowhere, weight_.data(), nowhere, bias_.data(), packed_.data()}, nowhere, loading);
+    run_plan(*plan_, {nowhere, weight_.data(), nowhere, bias_.data(), packed_.data()}, nowhere, loading);
   }
 
-  ConvPlan plan_;
+  std::shared_ptr<const ConvPlan> plan_;
   Memory weight_, bias_, packed_;
   int device_ = 0;
+  SeenArray::Kind x_;
+  std::optional<KnownConv> known_;
 };
+
+PyObject* plan_again(PyObject* self, PyObject* x) {
+  return for_python(
+      [&] { return static_cast<const PreparedConv*>(PyCapsule_GetPointer(self, nullptr))->call_again(x); });
+}
 
 py::tuple as_tuple(const Shape& shape) { return py::tuple(py::cast(shape)); }
 
@@ -136,6 +161,12 @@ void register_plan(py::module_& m) {
       .def(py::init<const py::object&, const std::string&, const Shape&, const py::object&, const py::object&,
                     const py::tuple&>())
       .def("call", &PreparedConv::call)
+      .def("remember", &PreparedConv::remember)
+      .def("again",
+           [](const py::object& prepared) {
+             static PyMethodDef again{"again", &plan_again, METH_O, "The result, or None."};
+             return quick_call<PreparedConv>(again, prepared);
+           })
       .def_property_readonly("device", &PreparedConv::device)
       .def_property_readonly("algorithm", [](const PreparedConv& p) { return p.plan().algorithm->name; })
       .def_property_readonly("problem", [](const PreparedConv& p) { return p.plan().problem.to_string(); })

@@ -5,6 +5,8 @@
 // place, NHWC   a thread per channel walks its values in order: lanes are neighbouring channels.
 // So a target has one writer at a time and its sum one order: no atomics. Targets are zeroed before.
 // Sums of 16-bit values are rounded each time that the target is written.
+// An index outside of its plane is refused before (first_outside) or, where nothing can wait for that, in the capture
+// of a graph, has no effect: nothing is placed by it, and zero is taken.
 #include "../kernels/pooling.cuh"
 #include "../pool.h"
 
@@ -14,6 +16,10 @@ namespace {
 constexpr int kWarps = 4, kThreads = 32 * kWarps;
 constexpr uint32_t kAll = 0xffffffffu;
 constexpr int64_t kMostStrided = 1 << 20;  // blocks of kernels that walk on over what is left
+
+__device__ __forceinline__ bool is_inside(int64_t place, int64_t size) {
+  return static_cast<uint64_t>(place) < static_cast<uint64_t>(size);
+}
 
 template <class T>
 __device__ __forceinline__ void add_to(T* target, Wide<T> value) {
@@ -28,9 +34,10 @@ __global__ void __launch_bounds__(kThreads)
   if (plane >= planes) return;  // whole warps
   T* const target = targets + plane * size;
   for (int64_t first = 0; first < count; first += 32) {
-    const bool live = first + lane < count;
-    // Lanes beyond the end have targets of their own, behind the plane: they match nobody.
-    const int64_t at = live ? load_global(index + plane * count + first + lane) : size + lane;
+    const int64_t place = first + lane < count ? load_global(index + plane * count + first + lane) : size;
+    const bool live = is_inside(place, size);
+    // The other lanes have targets of their own, behind the plane: they match nobody.
+    const int64_t at = live ? place : size + lane;
     Wide<T> value(0);
     if (live) value = ptx::widen(load_global(values + plane * count + first + lane));
     const uint32_t same = __match_any_sync(kAll, static_cast<unsigned long long>(at));
@@ -72,7 +79,7 @@ __global__ void __launch_bounds__(kThreads)
     }
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
-      if (first + i >= count) continue;
+      if (first + i >= count || !is_inside(at[i], size)) continue;
       if constexpr (add)
         add_to(target + at[i] * channels, ptx::widen(value[i]));
       else
@@ -89,7 +96,7 @@ __global__ void __launch_bounds__(kThreads)
     const int64_t place = load_global(index + at);
     const int64_t from =
         channels_last ? (at / channels / count * size + place) * channels + at % channels : at / count * size + place;
-    store_global(values + at, load_global(targets + from));
+    store_global(values + at, is_inside(place, size) ? load_global(targets + from) : T{});
   }
 }
 
@@ -99,7 +106,7 @@ __global__ void __launch_bounds__(kThreads)
     first_outside(const int64_t* index, unsigned long long* bad, int64_t all, int64_t size) {
   for (int64_t at = int64_t{blockIdx.x} * kThreads + threadIdx.x; at < all; at += int64_t{gridDim.x} * kThreads) {
     const int64_t place = load_global(index + at);
-    if (place >= 0 && place < size) continue;
+    if (is_inside(place, size)) continue;
     atomicMin(bad, static_cast<unsigned long long>(at));
     return;
   }

@@ -17,6 +17,9 @@ from . import _core
 
 Pairs = tuple[tuple[int, int], ...]
 
+#: The module that computes on a GPU, once :mod:`fastconv.cuda` has loaded it.
+device_engine: Any = None
+
 _RANGE = range(-(2**63), 2**63)
 
 

@@ -43,28 +43,41 @@ def _conv(
     spatial: int, x: Any, weight: Any, bias: Any, residual: Any, spelled: tuple[Any, ...], out: Any
 ) -> np.ndarray:
     """Convolve; `spelled` are the arguments of :func:`window` behind its first."""
-    result: np.ndarray | None
-    if residual is None and out is None:
-        result = _core.conv_again(spatial, x, weight, bias, spelled)
+    usual = residual is None and out is None
+    if usual:
+        result = _again(spatial, x, weight, bias, spelled)
         if result is not None:
             return result
     shared = window(spatial, *spelled)
     op, first, filters = f"conv{spatial}d", arg.operand("x", x), arg.operand("weight", weight)
     offset = None if bias is None else arg.operand("bias", bias)
     added = None if residual is None else arg.operand("residual", residual)
-    result = arg.engine(first).conv(op, first, filters, offset, added, shared, None, out)
-    if residual is None and out is None and isinstance(first, np.ndarray):
-        _core.remember_conv(op, spatial, first, filters, offset, spelled, shared)
+    engine = arg.engine(first)
+    result = engine.conv(op, first, filters, offset, added, shared, None, out)
+    if usual:
+        engine.remember_conv(op, spatial, first, filters, offset, spelled, shared)
     return result
 
 
-def pooled_conv2d(x: Any, weight: Any, bias: Any, *arguments: Any) -> np.ndarray:
+def _again(name: Any, x: Any, weight: Any, bias: Any, spelled: tuple[Any, ...]) -> Any:
+    """Return the result of a call that has come before, or None."""
+    result = _core.conv_again(name, x, weight, bias, spelled)
+    if result is None and arg.device_engine is not None:
+        return arg.device_engine.conv_again(name, x, weight, bias, spelled)
+    return result
+
+
+def pooled_conv2d(x: Any, weight: Any, bias: Any, *spelled: Any) -> np.ndarray:
     """Return ``max_pool2d(conv2d(x, weight, bias, ...), 2)`` of arrays on a GPU, in one kernel where a row can.
 
-    `arguments` are those of :func:`window` behind `spatial`.
+    `spelled` are the arguments of :func:`window` behind `spatial`.
     """
-    shared = window(2, *arguments)
-    result: np.ndarray = arg.engine(x).conv("conv2d", x, weight, bias, None, shared, None, None, True)
+    result: np.ndarray | None = _again("pooled", x, weight, bias, spelled)
+    if result is not None:
+        return result
+    shared, engine = window(2, *spelled), arg.engine(x)
+    result = engine.conv("conv2d", x, weight, bias, None, shared, None, None, True)
+    engine.remember_conv("conv2d", "pooled", x, weight, bias, spelled, shared, True)
     return result
 
 

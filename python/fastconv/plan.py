@@ -32,9 +32,8 @@ class ConvPlan:
     __slots__ = ("_again", "_prepared")
 
     def __init__(self, prepared: Any) -> None:
-        # Of _core, or of the module for GPUs, which has no short way.
-        self._prepared: _core.PreparedConv = prepared
-        self._again = prepared.again() if isinstance(prepared, _core.PreparedConv) else None
+        self._prepared: _core.PreparedConv = prepared  # or that of fastconv.cuda
+        self._again = prepared.again()
 
     def __call__(self, x: Any, out: np.ndarray | None = None, *, residual: Any = None) -> np.ndarray:
         """Convolve.
@@ -60,7 +59,7 @@ class ConvPlan:
         TypeError
             `x`, `residual` or `out` is no array or has another dtype.
         """
-        if self._again is not None and out is None and residual is None:
+        if out is None and residual is None:
             result = self._again(x)
             if result is not None:
                 return result

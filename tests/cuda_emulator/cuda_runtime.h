@@ -172,16 +172,19 @@ inline cudaError_t cudaGetDeviceCount(int* count) { return *count = 1, cudaSucce
 inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
 inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
-  // An A100's limits with few multiprocessors, so that small problems also take the ways of large ones.
+  // An A100's limits with few multiprocessors, so that small problems also take the ways of large ones; a process may
+  // ask for another architecture.
+  static const char* const asked = std::getenv("FASTCONV_EMULATED_ARCH");
+  static const int arch = asked ? std::atoi(asked) : 80;
   switch (attribute) {
     case cudaDevAttrMultiProcessorCount:
       *value = 4;
       break;
     case cudaDevAttrComputeCapabilityMajor:
-      *value = 8;
+      *value = arch / 10;
       break;
     case cudaDevAttrComputeCapabilityMinor:
-      *value = 0;
+      *value = arch % 10;
       break;
     default:
       *value = 163 << 10;

@@ -41,7 +41,7 @@ struct Group {
   Site site;
   int count = 0;
   Waiters waiters;
-  bool fenced = false;
+  bool fenced = false;  // since the last commit: each group of products begins with a fence
   std::vector<Product> issued;
   std::vector<std::vector<Product>> committed;
 };
@@ -214,6 +214,8 @@ void barrier_wait(uint64_t* barrier, int parity, Site site) {
 void copy_box(void* dst, const TensorMap& map, const int (&at)[4], const int (&offset)[2], uint64_t* barrier,
               Site site) {
   Barrier& b = known(barrier, site);
+  for (const int along : offset)
+    if (along < 0 || along > 255) fail(site, "a bulk copy's offset of " + std::to_string(along) + " is beyond 8 bits");
   if (!is_shared(dst)) fail(site, "a bulk copy does not go to shared memory");
   if (shared_address(dst) % 1024) fail(site, "the box of a swizzled bulk copy does not begin at 1024 bytes");
   if (shared_address(dst) + static_cast<size_t>(box_bytes(map)) > kSharedStart + shared_bytes())
@@ -229,7 +231,9 @@ void copy_box(void* dst, const TensorMap& map, const int (&at)[4], const int (&o
   settle(b);
 }
 
-void group_fence(Site) { my_group().fenced = true; }
+void group_fence(Site site) {
+  meet("wgmma.fence", nullptr, site, [](Group& g) { g.fenced = true; });
+}
 
 void group_multiply(float* c, int n, uint64_t a, uint64_t b, bool bfloat, Site site) {
   if (n % 8 || n < 8 || n > 256) fail(site, "wgmma: n is a multiple of 8 up to 256");
@@ -251,6 +255,7 @@ void group_commit(Site site) {
   meet("wgmma.commit_group", nullptr, site, [](Group& g) {
     g.committed.push_back(std::move(g.issued));
     g.issued.clear();
+    g.fenced = false;
   });
 }
 

@@ -3,10 +3,13 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <array>
+
 #include "../../cuda/bindings/bindings.h"
 #include "../../cuda/plan.h"
 #include "emulator.h"
 #include "module_arrays.h"
+#include "tensor_map_emulated.h"
 #include "trials.h"
 
 namespace py = pybind11;
@@ -30,6 +33,21 @@ py::dict counts() {
     all[py::str(name)] = d;
   }
   return all;
+}
+
+// Encodes a tensor map and drops it: what it says is wrong, it says by an exception.
+void encode_im2col(uintptr_t base, int element_bytes, const std::array<uint64_t, 4>& extent,
+                   const std::array<uint64_t, 3>& stride, const std::array<int, 2>& lower,
+                   const std::array<int, 2>& upper, uint32_t channels, uint32_t pixels,
+                   const std::array<uint32_t, 4>& step) {
+  emulator::encode_im2col(reinterpret_cast<const void*>(base), element_bytes, extent.data(), stride.data(),
+                          lower.data(), upper.data(), channels, pixels, step.data());
+}
+void encode_tiled(uintptr_t base, int element_bytes, const std::array<uint64_t, 3>& extent,
+                  const std::array<uint64_t, 2>& stride, const std::array<uint32_t, 3>& box) {
+  const uint32_t step[] = {1, 1, 1};
+  emulator::encode_tiled(reinterpret_cast<const void*>(base), element_bytes, extent.data(), stride.data(), box.data(),
+                         step);
 }
 
 }  // namespace
@@ -59,12 +77,18 @@ PYBIND11_MODULE(emulated_cuda, m) {
       },
       py::kw_only(), py::arg("seed") = 0, py::arg("lazy_copies") = false, py::arg("counting") = false,
       py::arg("views") = false);
+#ifdef FASTCONV_EMULATED_ENGINE
   // fastconv._cuda, computing here: what tests put in its place.
   py::module_ engine = m.def_submodule("engine");
   engine.attr("compiler") = "the emulator";
   engine.attr("architectures") = "80";
   fastconv::cuda::bindings::register_all(engine);
+#endif
   bind_pooling(m);
   m.def("counts", &counts);
   m.def("run_trial", &run_trial);
+  m.def("encode_im2col", &encode_im2col, py::kw_only(), py::arg("base"), py::arg("element_bytes"), py::arg("extent"),
+        py::arg("stride"), py::arg("lower"), py::arg("upper"), py::arg("channels"), py::arg("pixels"), py::arg("step"));
+  m.def("encode_tiled", &encode_tiled, py::kw_only(), py::arg("base"), py::arg("element_bytes"), py::arg("extent"),
+        py::arg("stride"), py::arg("box"));
 }

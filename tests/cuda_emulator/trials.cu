@@ -154,6 +154,18 @@ void group_product(const float*, const float*, float* out) {
   ptx::group_multiply(c, ptx::matrix_descriptor(at), ptx::matrix_descriptor(at), half16{});
   out[thread()] = c[0];
 }
+void fence_of_the_last_group(const float*, const float*, float* out) {
+  float c[64] = {};
+  ptx::group_fence();
+  ptx::group_commit();
+  const uint64_t operand = ptx::matrix_descriptor((ptx::shared_address(floats()) + 1023) / 1024 * 1024);
+  ptx::group_multiply(c, operand, operand, half16{});
+  out[thread()] = c[0];
+}
+void fence_of_some(const float*, const float*, float*) {
+  if (thread() < 64) ptx::group_fence();
+  ptx::group_commit();
+}
 void no_barrier_init(const float*, const float*, float*) {
   ptx::barrier_wait(reinterpret_cast<uint64_t*>(floats()), 0);
 }
@@ -198,6 +210,8 @@ constexpr Row kTrials[] = {
     {"group_beyond", group_product<0, true>, 128},
     {"group_misaligned", group_product<128, true>, 128},
     {"group_unfenced", group_product<0, false>, 128},
+    {"fence_of_the_last_group", fence_of_the_last_group, 128},
+    {"fence_of_some", fence_of_some, 128},
     {"no_barrier_init", no_barrier_init, 32},
     {"missing_arrival", missing_arrival, 32},
 };

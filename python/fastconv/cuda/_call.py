@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from .._arguments import on_device
@@ -54,13 +55,17 @@ class Call:
         array = self.library.empty(shape, dtype, self.like, self.device, self.stream)
         return library_of(array).view("the result", array, self.stream)
 
+    def maker(self, shape: tuple[int, ...], dtype: str) -> Callable[..., Any]:
+        """Return what makes such arrays; see ``Library.maker``."""
+        return self.library.maker(shape, dtype, self.like, self.device)
+
     def plain(self, view: View) -> View:
         """Return the view of a C-contiguous and aligned copy."""
         copy = library_of(view[0]).copy(view[0])
         return library_of(copy).view("a copy", copy, self.stream)
 
-    def finish(self, result: Any) -> Any:
-        """Hand results over as arrays of the library of the call."""
+    def finish(self, result: Any, out: Any = None) -> Any:
+        """Hand results over as arrays of the library of the call; the first one is `out` where that was given."""
         if isinstance(result, tuple):
-            return tuple(self.library.finish(array) for array in result)
-        return self.library.finish(result)
+            return (self.finish(result[0], out), *map(self.library.finish, result[1:]))
+        return self.library.finish(result) if out is None else out

@@ -19,7 +19,16 @@ def conv(
     module, call = engine(), Call("x", x)
     views = call.view("x", x), call.view("weight", weight), call.optional("bias", bias)
     added = call.optional("residual", residual)
-    return call.finish(module.conv(call, op, *views, added, window, output_padding, call.optional("out", out), pooled))
+    return call.finish(
+        module.conv(call, op, *views, added, window, output_padding, call.optional("out", out), pooled), out
+    )
+
+
+def remember_conv(
+    op: str, name: Any, x: Any, weight: Any, bias: Any, spelled: Window, window: Window, pooled: bool = False
+) -> None:
+    """See ``_core.remember_conv``; `name` is the first argument of ``conv_again``."""
+    engine().remember_conv(op, name, x, weight, bias, spelled, window, pooled, Call)
 
 
 def conv_input_gradient(
@@ -28,7 +37,7 @@ def conv_input_gradient(
     """See ``_core.conv_input_gradient``."""
     module, call = engine(), Call("grad_output", grad_output)
     w, y = call.view("weight", weight), call.view("grad_output", grad_output)
-    return call.finish(module.conv_input_gradient(call, op, input_size, w, y, window, call.optional("out", out)))
+    return call.finish(module.conv_input_gradient(call, op, input_size, w, y, window, call.optional("out", out)), out)
 
 
 def conv_weight_gradient(
@@ -37,20 +46,29 @@ def conv_weight_gradient(
     """See ``_core.conv_weight_gradient``."""
     module, call = engine(), Call("input", input)
     x, y = call.view("input", input), call.view("grad_output", grad_output)
-    return call.finish(module.conv_weight_gradient(call, op, x, weight_size, y, window, call.optional("out", out)))
+    return call.finish(module.conv_weight_gradient(call, op, x, weight_size, y, window, call.optional("out", out)), out)
 
 
 def pool(op: str, x: Any, window: Window, return_indices: bool, out: Any) -> Any:
     """See ``_core.pool``."""
-    module, call = engine(), Call("x", x)
-    return call.finish(module.pool(call, op, call.view("x", x), window, return_indices, call.optional("out", out)))
+    module, usual = engine(), out is None and not return_indices
+    found = module.pool_again(op, x, window) if usual else None
+    if found is not None:
+        return found
+    call = Call("x", x)
+    found = call.finish(
+        module.pool(call, op, call.view("x", x), window, return_indices, call.optional("out", out)), out
+    )
+    if usual:
+        module.remember_pool(call, op, x, window)
+    return found
 
 
 def average_pool_gradient(op: str, input_size: tuple[int, ...], grad_output: Any, window: Window, out: Any) -> Any:
     """See ``_core.average_pool_gradient``."""
     module, call = engine(), Call("grad_output", grad_output)
     y = call.view("grad_output", grad_output)
-    return call.finish(module.average_pool_gradient(call, op, input_size, y, window, call.optional("out", out)))
+    return call.finish(module.average_pool_gradient(call, op, input_size, y, window, call.optional("out", out)), out)
 
 
 def max_pool_gradient(
@@ -60,21 +78,21 @@ def max_pool_gradient(
     module, call = engine(), Call("grad_output", grad_output)
     y, index = call.view("grad_output", grad_output), call.view("indices", indices)
     found = module.max_pool_gradient(call, op, spatial, input_size, y, index, layout, call.optional("out", out))
-    return call.finish(found)
+    return call.finish(found, out)
 
 
 def max_unpool(op: str, x: Any, indices: Any, window: Window, out: Any) -> Any:
     """See ``_core.max_unpool``."""
     module, call = engine(), Call("x", x)
     views = call.view("x", x), call.view("indices", indices)
-    return call.finish(module.max_unpool(call, op, *views, window, call.optional("out", out)))
+    return call.finish(module.max_unpool(call, op, *views, window, call.optional("out", out)), out)
 
 
 def max_unpool_gradient(op: str, grad_output: Any, indices: Any, window: Window, out: Any) -> Any:
     """See ``_core.max_unpool_gradient``."""
     module, call = engine(), Call("grad_output", grad_output)
     views = call.view("grad_output", grad_output), call.view("indices", indices)
-    return call.finish(module.max_unpool_gradient(call, op, *views, window, call.optional("out", out)))
+    return call.finish(module.max_unpool_gradient(call, op, *views, window, call.optional("out", out)), out)
 
 
 def relu(x: Any, inplace: bool) -> Any:
@@ -134,4 +152,11 @@ class PreparedConv:
         refuse_elsewhere("x", x, "the plan's weight")
         call = Call("x", x)
         views = call.view("x", x), call.optional("residual", residual), call.optional("out", out)
-        return call.finish(self._prepared.call(call, *views))
+        result = call.finish(self._prepared.call(call, *views), out)
+        if residual is None and out is None:
+            self._prepared.remember(call, x)
+        return result
+
+    def again(self) -> Any:
+        """See ``_core.PreparedConv``."""
+        return self._prepared.again()

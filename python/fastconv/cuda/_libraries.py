@@ -7,6 +7,8 @@ memory alive; `plain` says that the elements are C-contiguous and each is aligne
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from . import _array
@@ -100,14 +102,18 @@ class Library:
 
     def empty(self, shape: tuple[int, ...], dtype: str, like: Any, device: int, stream: int) -> Any:
         """Return an array whose elements are not defined yet, on the device and for the stream of a call."""
-        namespace = _namespace(like)
-        if namespace is None:
+        if _namespace(like) is None:
             return _array.empty(shape, dtype, device, stream)
-        try:
-            kind = like.dtype if str(like.dtype) == dtype else getattr(namespace, dtype)
-            return namespace.empty(shape, dtype=kind, device=like.device)
-        except TypeError:  # CuPy's own namespace has no device: it allocates on the current one, which is the call's
-            return namespace.empty(shape, dtype=kind)
+        return self.maker(shape, dtype, like, device)()
+
+    def maker(self, shape: tuple[int, ...], dtype: str, like: Any, device: int) -> Callable[..., Any]:
+        """Return what makes such arrays, one at each call, without keeping `like`; DeviceArrays take a stream."""
+        namespace = _namespace(like)
+        return partial(namespace.empty, shape, dtype=_dtype(namespace, like, dtype), device=like.device)
+
+    def functions(self, kind: type) -> Any:
+        """Return the capsule with DLPack's C functions of a type of arrays, or None."""
+        return getattr(kind, "__dlpack_c_exchange_api__", None) if hasattr(kind, "__array_namespace__") else None
 
     def finish(self, array: Any) -> Any:
         """Return a result as an array of this library."""
@@ -117,6 +123,10 @@ class Library:
 def _namespace(array: Any) -> Any:
     find = getattr(array, "__array_namespace__", None)
     return None if find is None else find()
+
+
+def _dtype(namespace: Any, like: Any, name: str) -> Any:
+    return like.dtype if str(like.dtype) == name else getattr(namespace, name)
 
 
 class _Own(Library):
@@ -136,6 +146,9 @@ class _Own(Library):
         if array._stream != stream:
             _array.ordered(array.device, stream, array._stream)
         return array, array._pointer, array.shape, array._dtype, True, array._read_only
+
+    def maker(self, shape: tuple[int, ...], dtype: str, like: Any, device: int) -> Callable[..., Any]:
+        return partial(_array.empty, shape, dtype, device)
 
 
 class _Torch(Library):
@@ -164,8 +177,14 @@ class _Torch(Library):
         return array.detach().clone(memory_format=torch.contiguous_format)
 
     def empty(self, shape: tuple[int, ...], dtype: str, like: Any, device: int, stream: int) -> Any:
+        return self.maker(shape, dtype, like, device)()
+
+    def maker(self, shape: tuple[int, ...], dtype: str, like: Any, device: int) -> Callable[..., Any]:
         torch = sys.modules["torch"]
-        return torch.empty(shape, dtype=getattr(torch, dtype), device=like.device)
+        return partial(torch.empty, shape, dtype=getattr(torch, dtype), device=like.device)
+
+    def functions(self, kind: type) -> Any:
+        return getattr(kind, "__dlpack_c_exchange_api__", None)
 
 
 class _CuPy(Library):
@@ -181,6 +200,11 @@ class _CuPy(Library):
         pointer, dtype = int(array.data.ptr), str(array.dtype)
         plain = bool(array.flags.c_contiguous) and aligned(pointer, dtype)
         return array, pointer, tuple(array.shape), dtype, plain, False
+
+    def maker(self, shape: tuple[int, ...], dtype: str, like: Any, device: int) -> Callable[..., Any]:
+        # CuPy's own namespace has no device: it allocates on the current one, which is the call's.
+        namespace = _namespace(like)
+        return partial(namespace.empty, shape, dtype=_dtype(namespace, like, dtype))
 
 
 class _Jax(Library):
@@ -198,6 +222,9 @@ class _Jax(Library):
     def empty(self, shape: tuple[int, ...], dtype: str, like: Any, device: int, stream: int) -> Any:
         return _array.empty(shape, dtype, device, stream)
 
+    def functions(self, kind: type) -> Any:
+        return None  # results are handed over, which takes Python's part
+
     def finish(self, array: Any) -> Any:
         from jax import dlpack  # type: ignore[import-not-found, unused-ignore]
 
@@ -212,3 +239,16 @@ _LIBRARIES: tuple[Library, ...] = (_Own(), _Torch(), _CuPy(), _Jax(), Library())
 def library_of(array: Any) -> Library:
     """Return the library of an array."""
     return next(library for library in _LIBRARIES if library.owns(array))
+
+
+def reader_of(array: Any) -> tuple[bool, Any, Any]:
+    """Say how ``cuda/bindings/again.h`` reads arrays of a type, of which this is one.
+
+    Returns
+    -------
+    (bool, capsule or None, callable or None)
+        Whether they are DeviceArrays; the C functions that read them; what says whether gradients are recorded.
+    """
+    library = library_of(array)
+    records = sys.modules["torch"].is_grad_enabled if isinstance(library, _Torch) else None
+    return isinstance(library, _Own), library.functions(type(array)), records

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from .. import _arguments
+
 _loaded: Any = None
 _substitute: Any = None
 
@@ -51,7 +53,7 @@ def why_not() -> str:
     count, reason = module.devices()
     if not count:
         return f"{reason} (fastconv._cuda was built by {module.compiler})"
-    _loaded = module
+    _loaded = _arguments.device_engine = module
     return ""
 
 
@@ -60,7 +62,9 @@ def substitute(module: Any) -> Iterator[None]:
     """Let `module` compute inside a ``with`` block, whatever is installed."""
     global _substitute
     before, _substitute = _substitute, module
+    _arguments.device_engine = module
     try:
         yield
     finally:
         _substitute = before
+        _arguments.device_engine = _loaded if before is None else before
