@@ -181,8 +181,11 @@ void sliding_block(const DepthwisePixels<T>& t, int64_t r, int64_t q, int64_t c,
 template <class T, int ker, int step_w>
 FASTCONV_INLINE void sliding_rows(const DepthwisePixels<T>& t, int64_t r) {
   constexpr int span = (kPixels - 1) * step_w + ker;
+  // The last pixels lie over those before them, and are written twice with equal values; not where y is added to.
+  const bool overlap = t.cols >= kPixels && t.add != t.y;
   int64_t q = 0;
-  for (; q + kPixels <= t.cols; q += kPixels) {
+  for (; q + kPixels <= t.cols || (overlap && q < t.cols); q += kPixels) {
+    if (q + kPixels > t.cols) q = t.cols - kPixels;
     const int64_t col = t.first_w + q * step_w;
     const bool inner = col >= 0 && col + span <= t.in_w;
     uint32_t inside = 0;
