@@ -13,6 +13,14 @@
 
 namespace {
 
+// Max both ways round, joined with OR: no blend, which long chains wait for. -0 wins against +0.
+struct EitherMax : Max {
+  template <class T>
+  static FASTCONV_INLINE Vector<T> join(Vector<T> a, Vector<T> b) {
+    return (Vector<T>)((Ints<T>)(a > b ? a : b) | (Ints<T>)(b > a ? b : a));
+  }
+};
+
 // All of x[0 .. count) joined into one vector; count is a vector at least.
 template <class Op, class T>
 FASTCONV_INLINE Vector<T> join_vectors(const T* x, int64_t count) {
