@@ -43,6 +43,7 @@ def _conv(
     spatial: int, x: Any, weight: Any, bias: Any, residual: Any, spelled: tuple[Any, ...], out: Any
 ) -> np.ndarray:
     """Convolve; `spelled` are the arguments of :func:`window` behind its first."""
+    result: np.ndarray | None
     usual = residual is None and out is None
     if usual:
         result = _again(spatial, x, weight, bias, spelled)

@@ -60,7 +60,7 @@ class ConvPlan:
             `x`, `residual` or `out` is no array or has another dtype.
         """
         if out is None and residual is None:
-            result = self._again(x)
+            result: np.ndarray | None = self._again(x)
             if result is not None:
                 return result
         added = None if residual is None else arg.operand("residual", residual)
