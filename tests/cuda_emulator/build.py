@@ -1,7 +1,6 @@
 """Compiles the CUDA kernels as plain C++ with the emulator into one Python module, ``emulated_cuda``.
 
 Objects are kept under build/cuda_emulator and compiled again when a source, or a header that it includes, is newer.
-Under the sanitizers the module has no ``engine``: what is looked at there are the kernels.
 """
 
 from __future__ import annotations
@@ -32,10 +31,9 @@ def sources(sanitize: bool = False) -> dict[Path, str]:
     """
     engine = [ROOT / "csrc/core/problem.cpp", ROOT / "csrc/core/gather.cpp", ROOT / "csrc/core/pool_problem.cpp"]
     cuda = [ROOT / "cuda/plan.cpp", ROOT / "cuda/algorithms.cpp", *sorted((ROOT / "cuda").glob("*/*.cu"))]
-    bindings = [] if sanitize else sorted((ROOT / "cuda/bindings").glob("*.cpp"))
     here = [*sorted(HERE.glob("*.cpp")), *sorted(HERE.glob("*.cu"))]
     callers = [path for path in here if path.stem.startswith("module") or path.stem == "trials"]
-    callers += [path for path in bindings if path.stem != "module"]
+    callers += [path for path in sorted((ROOT / "cuda/bindings").glob("*.cpp")) if path.stem != "module"]
     kernels = [*engine, *cuda, *(path for path in here if path not in callers)]
     return dict.fromkeys(kernels, "-O1" if sanitize else KERNELS) | dict.fromkeys(callers, CALLERS)
 
@@ -47,7 +45,7 @@ def build(sanitize: bool = False) -> Path:
     compiler = os.environ.get("CXX", "c++")
     directory = ROOT / "build" / ("cuda_emulator_sanitized" if sanitize else "cuda_emulator")
     directory.mkdir(parents=True, exist_ok=True)
-    flags = [*FLAGS, *(SANITIZE if sanitize else ["-DFASTCONV_EMULATED_ENGINE"]), "-DFASTCONV_EMULATED", f"-I{HERE}"]
+    flags = [*FLAGS, *(SANITIZE if sanitize else []), "-DFASTCONV_EMULATED", f"-I{HERE}"]
     flags += [f"-isystem{pybind11.get_include()}", f"-isystem{sysconfig.get_path('include')}"]
     headers = directory / "headers.h"
     first, objects, commands = [], [], []

@@ -77,13 +77,11 @@ PYBIND11_MODULE(emulated_cuda, m) {
       },
       py::kw_only(), py::arg("seed") = 0, py::arg("lazy_copies") = false, py::arg("counting") = false,
       py::arg("views") = false);
-#ifdef FASTCONV_EMULATED_ENGINE
   // fastconv._cuda, computing here: what tests put in its place.
   py::module_ engine = m.def_submodule("engine");
   engine.attr("compiler") = "the emulator";
   engine.attr("architectures") = "80";
   fastconv::cuda::bindings::register_all(engine);
-#endif
   bind_pooling(m);
   m.def("counts", &counts);
   m.def("run_trial", &run_trial);
