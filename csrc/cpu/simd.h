@@ -3,7 +3,8 @@
 // An ISA file is compiled with flags of its own, so nothing in it may be shared with the rest of the program: an
 // inline function compiled here with AVX-512 could be the copy that the linker keeps for everyone. Hence: no header
 // of the standard library but <stddef.h> and <stdint.h>, everything in an anonymous namespace, one exported table.
-// The ISA file defines FASTCONV_VECTOR_BYTES before it includes this.
+// The ISA file defines FASTCONV_VECTOR_BYTES before it includes this. Vectors of 64 bytes compile without AVX-512's
+// instructions too, slowly: so a build with FASTCONV_EMULATE_AVX512 tests those tables on any processor with AVX2.
 #pragma once
 
 #include <stddef.h>
@@ -60,7 +61,7 @@ FASTCONV_INLINE void store_some(float* p, Vector<float> v, int count) {
 FASTCONV_INLINE void store_some(double* p, Vector<double> v, int count) {
   _mm512_mask_storeu_pd(p, (__mmask8)((1u << count) - 1), (__m512d)v);
 }
-#elif defined(__AVX2__)
+#elif defined(__AVX2__) && FASTCONV_VECTOR_BYTES == 32
 FASTCONV_INLINE __m256i first_lanes(int count, float) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
@@ -93,7 +94,7 @@ FASTCONV_INLINE void store_some(T* p, Vector<T> v, int count) {
 #endif
 // Lanes [begin, end) of a vector, as loads take them: nothing outside is touched, and 0 is loaded. Only where the ISA
 // loads under a mask (kMaskedLoads); elsewhere nobody may call these.
-#if defined(__AVX512F__)
+#if FASTCONV_VECTOR_BYTES == 64
 constexpr bool kMaskedLoads = true;
 template <class T>
 using Mask = uint32_t;
@@ -103,12 +104,22 @@ FASTCONV_INLINE Mask<T> lanes_between(int64_t begin, int64_t end) {
   end = end < begin ? begin : end > kLanes<T> ? kLanes<T> : end;
   return ((uint32_t{1} << end) - 1) & ~((uint32_t{1} << begin) - 1);
 }
+#if defined(__AVX512F__)
 FASTCONV_INLINE Vector<float> load_masked(const float* p, Mask<float> mask) {
   return (Vector<float>)_mm512_maskz_loadu_ps((__mmask16)mask, p);
 }
 FASTCONV_INLINE Vector<double> load_masked(const double* p, Mask<double> mask) {
   return (Vector<double>)_mm512_maskz_loadu_pd((__mmask8)mask, p);
 }
+#else
+template <class T>
+FASTCONV_INLINE Vector<T> load_masked(const T* p, uint32_t mask) {
+  Vector<T> v = {};
+  for (int i = 0; i < kLanes<T>; ++i)
+    if (mask >> i & 1) v[i] = p[i];
+  return v;
+}
+#endif
 #elif defined(__AVX2__)
 constexpr bool kMaskedLoads = true;
 typedef int64_t MaskBits __attribute__((vector_size(32)));

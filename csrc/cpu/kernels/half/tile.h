@@ -40,7 +40,7 @@ struct Float16 {
     return (Halves)_mm512_maskz_cvtps_ph((__mmask16)-1, (__m512)value, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   }
 };
-#elif defined(__F16C__)
+#elif defined(__F16C__) && FASTCONV_VECTOR_BYTES == 32
 struct Float16 {
   static FASTCONV_INLINE Vector<float> widened(Halves half) { return (Vector<float>)_mm256_cvtph_ps((__m128i)half); }
   static FASTCONV_INLINE Halves narrowed(Vector<float> value) {

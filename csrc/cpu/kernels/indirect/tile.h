@@ -25,7 +25,7 @@ using fastconv::kIndirectRows;
 using fastconv::kIndirectVectors;
 using fastconv::PixelVector;
 
-#if defined(__AVX512F__) || defined(__aarch64__)
+#if FASTCONV_VECTOR_BYTES == 64 || defined(__aarch64__)
 constexpr int kRegisters = 32;
 #else
 constexpr int kRegisters = 16;
@@ -45,7 +45,7 @@ constexpr int vectors_for(int rows) {
 
 template <class T>
 FASTCONV_INLINE void store_lanes(T* p, Vector<T> v, int64_t count) {
-#if defined(__AVX512F__)
+#if FASTCONV_VECTOR_BYTES == 64
   store_some(p, v, (int)count);
 #else  // by halves: masked stores are slow on some processors that have them
   T lanes[kLanes<T>];

@@ -183,7 +183,7 @@ void pack_transpose(const TransposePanel<T>& p) {
 // The first `count` lanes, fewer than all: by halves, where a masked store would cost more than all of them.
 template <class T>
 FASTCONV_INLINE void store_few(T* dst, Vector<T> v, int64_t count) {
-#if defined(__AVX512F__)
+#if FASTCONV_VECTOR_BYTES == 64
   if (count > 0) store_some(dst, v, (int)count);
 #else
   T lanes[kLanes<T>];

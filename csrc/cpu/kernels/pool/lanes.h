@@ -48,7 +48,7 @@ struct QuickMax {
 // Where either is NaN.
 template <class T>
 FASTCONV_INLINE Ints<T> unordered(Vector<T> a, Vector<T> b) {
-#if defined(__AVX2__) && !defined(__AVX512F__)
+#if defined(__AVX2__) && FASTCONV_VECTOR_BYTES == 32
   if constexpr (sizeof(T) == 4)
     return (Ints<T>)_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_UNORD_Q);
   else
