@@ -5,7 +5,8 @@
 //            `padded`.
 //              panel:  (c0,t0): p0 p1 .. p(width-1) | (c0,t1): ... | ... | (c1,t0): ...
 //            exact == false: whole vectors are moved; src must be readable, and panel writeable, one vector
-//            (kPackSlack elements) beyond what is named. exact == true: not an element more is touched.
+//            (kPackSlack elements) beyond what is named. exact == true: not an element more is read; nor written where
+//            `padded` is 0. Padded rows are whole ones, and what hangs over one is written again with the next.
 // transpose  panel[k * panel_row + i] = src[i * row_stride + k],  i < rows; 0 for rows <= i < width
 // pad_rows   row r of dst:  0 for q < begin;  src[r * src_row + (q - begin) * step] for begin <= q < end;  0 up to
 // width

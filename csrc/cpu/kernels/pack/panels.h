@@ -92,13 +92,12 @@ void pack_moves(const PixelPanel<T>& p, const Move* move, int64_t used) {
       for (int i = 0; i < moves; ++i) {
         if (!exact || count[i] == kLanes<T>)
           store(row + lane[i], load(first + from[i]));
+        else if (padded > 0)
+          store(row + lane[i], load_some(first + from[i], count[i]));
         else
           store_some(row + lane[i], load_some(first + from[i], count[i]), count[i]);
       }
-      if constexpr (exact)
-        for (int64_t q = used; q < padded; ++q) row[q] = T{0};
-      else
-        for (int64_t q = used; q < padded; q += kLanes<T>) store(row + q, Vector<T>{});
+      for (int64_t q = used; q < padded; q += kLanes<T>) store(row + q, Vector<T>{});
     }
 }
 
