@@ -2,7 +2,7 @@
 #include <cstring>
 
 #include "../buffer.h"
-#include "winograd.h"
+#include "winograd_pixels.h"
 
 namespace fastconv {
 namespace {
@@ -17,12 +17,15 @@ struct Scratch {
     const int64_t lanes = plan.machine.lanes(sizeof(float));
     const int64_t cols = ceil_div(b.cols.count, b.cols.parts), phases = ceil_div(b.phases.count, b.phases.parts);
     const int64_t rows = std::min(b.tiles_h, ceil_div(b.rows.count, b.rows.parts));
-    stage = carver.take<float>((rows * h.results + h.alpha) * (cols * w.results + w.alpha) * phases * lanes);
+    const bool last = plan.problem.layout == Layout::nhwc;
+    stage = carver.take<float>(last ? WinogradPixels::copied_input(plan)
+                                    : (rows * h.results + h.alpha) * (cols * w.results + w.alpha) * phases * lanes);
     tiles = carver.take<float>(b.positions * b.position_step);
     sums = carver.take<float>(b.positions * b.sum_position);
     // One row of tiles; a tile that hangs over the edge writes over the rows below it.
-    results = carver.take<float>((h.results * cols * phases + 1) * w.results * lanes);
-    residual = carver.take<float>((h.results * cols * phases + 1) * w.results * lanes);
+    const int64_t planar = last ? 0 : (h.results * cols * phases + 1) * w.results * lanes;
+    results = carver.take<float>(last ? WinogradPixels::copied_results(plan) : planar);
+    residual = carver.take<float>(planar);
     // Weights that a call without prepared ones transforms where they are read: of one pass over the channels.
     const int64_t depth = ceil_div(b.depths.count, b.depths.parts);
     weights = carver.take<float>(plan.packs_in_run ? b.positions * winograd_pitch(depth * 2 * lanes) : 0);
@@ -47,6 +50,7 @@ class WinogradRun {
         kernels_(kernels_for(plan.machine.isa)),
         lanes_(kernels_.winograd.lanes),
         curve_(curve_of<float>(plan)),
+        pixels_(plan, operands),
         weights_(static_cast<const float*>(operands.w)),
         packed_(static_cast<const float*>(operands.packed)) {
     const bool forward = p_.direction == Direction::forward;
@@ -136,6 +140,16 @@ class WinogradRun {
     for (int64_t i = 0; i < steps; ++i) f(i * columns.phases, col0 + i * b_.dilation_w + columns.phase, columns.phases);
   }
 
+  // Calls f(y, x, tile of the block), for each tile, with the row and column of its first result.
+  template <class F>
+  void for_tiles(const TileRows& r, const Columns& columns, const F& f) const {
+    int64_t tile = r.tile;
+    for (int64_t i = r.first; i < r.first + r.rows; ++i)
+      for (int64_t phase = columns.phase; phase < columns.phase + columns.phases; ++phase)
+        for (int64_t t = columns.first; t < columns.first + columns.count; ++t, ++tile)
+          f(i * h_.results * b_.dilation_h + r.phase, t * w_.results * b_.dilation_w + phase, tile);
+  }
+
   void read_tiles(int64_t group, const TileRows& r, const Columns& columns, Scratch& s) const {
     const int64_t image = r.image / g_.d().dst, slice = r.image % g_.d().dst;
     // What a vector of channels has beyond the last of them is overwritten by those of the next tap.
@@ -150,6 +164,13 @@ class WinogradRun {
     const int64_t rows = (r.rows - 1) * h_.results + h_.alpha, step = b_.dilation_h;
     const Place from = place(group, image, slice, {g_.src_c, g_.d().src, g_.h().src, g_.w().src});
     const bool inside = slice >= 0 && slice < g_.d().src;
+    if (nhwc()) {
+      for_tiles(r, columns, [&](int64_t y, int64_t x, int64_t tile) {
+        pixels_.read({inside, from.offset, from.row, from.col}, y + winograd_origin(g_.h()),
+                     x + winograd_origin(g_.w()), s.stage, s.tiles + tile * b_.tile_step + term);
+      });
+      return;
+    }
     const int64_t row0 = r.first * h_.results * step + r.phase + winograd_origin(g_.h());
     const int64_t col0 = columns.first * w_.results * b_.dilation_w + winograd_origin(g_.w());
     const int64_t y0 = inside ? std::clamp<int64_t>(ceil_div(-row0, step), 0, rows) : rows;
@@ -167,10 +188,7 @@ class WinogradRun {
           const int64_t x0 = std::clamp<int64_t>(-col, 0, count), x1 = std::clamp(g_.w().src - col, x0, count);
           const float* const first = line + (col + x0) * from.col;
           zero(row, x0);
-          if (nhwc())
-            kernels_.pack.f32.pad_rows({row + x0 * lanes_, lanes_, lanes_, 0, channels, first, from.col, 1, x1 - x0});
-          else
-            kernels_.winograd.gather({first, row + x0 * lanes_, from.plane, channels, x1 - x0});
+          kernels_.winograd.gather({first, row + x0 * lanes_, from.plane, channels, x1 - x0});
           zero(row + x1 * lanes_, count - x1);
         });
       }
@@ -234,8 +252,8 @@ class WinogradRun {
     }
   }
 
-  // The products of one position of a panel, the chunk's `index`, over parts of the terms whose weights begin
-  // at `u`; those at `next` are read after them.
+  // The products of one position of a panel, the chunk's `index`, over parts of the terms whose weights begin at `u`;
+  // those at `next` are read after them.
   void sum(Products& products, int64_t width, int64_t index, int64_t position, const TermRange& parts, const float* u,
            const float* next, Scratch& s) const {
     const GemmKernel<float>& gemm = kernels_.gemm.f32;
@@ -261,8 +279,7 @@ class WinogradRun {
     }
   }
 
-  // Results of a row of tiles: where those of channel 0 begin, image rows and columns; `pitch` pixels in a row of the
-  // small block.
+  // Results of a row of tiles: where those of channel 0 begin; `pitch` pixels in a row of the small block.
   struct Results {
     Place at;
     const Columns& columns;
@@ -274,6 +291,14 @@ class WinogradRun {
                    Scratch& s) const {
     const Place to = place(group, r.image / g_.d().dst, r.image % g_.d().dst,
                            {g_.dst_c, g_.d().dst, g_.h().dst_full, g_.w().dst_full});
+    if (nhwc()) {
+      const float* const bias = bias_ ? bias_ + group * g_.dst_c + channel0 : nullptr;
+      for_tiles(r, columns, [&](int64_t y, int64_t x, int64_t tile) {
+        pixels_.write({true, to.offset, to.row, to.col}, y, x, channel0, channel1 - channel0, bias,
+                      s.sums + tile * b_.sum_step, s.results);
+      });
+      return;
+    }
     const int64_t col0 = columns.first * w_.results * b_.dilation_w, last = columns.count - 1;
     const int64_t step = columns.phases * lanes_, whole = columns.count * w_.results * columns.phases;
     Results block{to, columns, 0, col0, b_.dilation_w == 1 ? std::min(g_.w().dst - col0, whole) : whole};
@@ -328,10 +353,7 @@ class WinogradRun {
     for_results(b, false, [&](int64_t at, int64_t from, int64_t count) {
       float* const to = block + at * lanes_;
       const float* const first = residual_ + from + c * b.at.plane;
-      if (nhwc())
-        kernels_.pack.f32.pad_rows({to, lanes_, lanes_, 0, channels, first, b.at.col, 1, count});
-      else
-        kernels_.winograd.gather({first, to, b.at.plane, channels, count});
+      kernels_.winograd.gather({first, to, b.at.plane, channels, count});
     });
   }
 
@@ -340,10 +362,7 @@ class WinogradRun {
     for_results(b, true, [&](int64_t at, int64_t to, int64_t count) {
       const float* const from = block + at * lanes_;
       float* const first = dst_ + to + c * b.at.plane;
-      if (nhwc())
-        kernels_.pack.f32.pad_rows({first, b.at.col, channels, 0, channels, from, lanes_, 1, count});
-      else
-        kernels_.winograd.scatter({from, first, b.at.plane, channels, count});
+      kernels_.winograd.scatter({from, first, b.at.plane, channels, count});
     });
   }
 
@@ -355,6 +374,7 @@ class WinogradRun {
   const Kernels& kernels_;
   const int64_t lanes_;
   const CurveFunction<float> curve_;
+  const WinogradPixels pixels_;
   const float *weights_, *packed_, *src_, *residual_, *bias_ = nullptr;
   float* dst_;
   std::vector<Scratch> scratch_;

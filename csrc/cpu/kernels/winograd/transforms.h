@@ -242,10 +242,10 @@ template <int form_h, int form_w>
 void output_tiles(const WinogradOutput& w) {
   constexpr int alpha_h = kWinogradForms[form_h].alpha, alpha_w = kWinogradForms[form_w].alpha;
   constexpr int rows = kWinogradForms[form_h].results, cols = kWinogradForms[form_w].results;
-  const Floats bias = w.bias ? load(w.bias) : Floats{};
   const float* src = w.src;
   float* dst = w.dst;
   for (int64_t t = 0; t < w.tiles; ++t, src += w.src_tile, dst += w.dst_tile) {
+    const Floats bias = w.bias ? load(w.bias + t * w.bias_tile) : Floats{};
     Floats block[rows][alpha_w];
 #pragma GCC unroll 1
     for (int j = 0; j < alpha_w; ++j) {

@@ -52,9 +52,10 @@ struct WinogradOutput {
   float* dst;
   int64_t row, col, dst_tile;
   int64_t tiles;
-  const float* bias;  // a vector of them, or null
-  const float* add;   // as many elements placed as those of dst are, or null
-  bool activate;      // clamp to [low, high], keeping NaN
+  const float* bias;  // a vector of them, or null; those of the next tile are bias_tile further
+  int64_t bias_tile;
+  const float* add;  // as many elements placed as those of dst are, or null
+  bool activate;     // clamp to [low, high], keeping NaN
   float low, high;
 };
 
