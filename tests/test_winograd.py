@@ -58,6 +58,16 @@ def test_error_of_the_form_for_many_images(kernel: tuple[int, int], size: int, c
     assert np.abs(y - expected).max() <= 3e-5 * np.abs(expected).max(), isa
 
 
+def test_error_of_the_smallest_form(isa: str) -> None:
+    """F(2x2), four points, which maps of 5x5 take."""
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((1, 64, 5, 5)).astype(np.float32)
+    w = rng.standard_normal((24, 64, 3, 3)).astype(np.float32)
+    y = fastconv.conv2d(x, w, padding=1, algorithm="winograd")
+    right = oracle.forward(x.astype(np.float64), w.astype(np.float64), None, (1, 1), ((1, 1), (1, 1)), (1, 1), 1)
+    assert np.linalg.norm(y - right) <= 1e-6 * np.linalg.norm(right), isa
+
+
 @pytest.mark.parametrize(
     ("kernel", "size", "dilation"),
     [((3, 3), (28, 28), (2, 2)), ((3, 3), (33, 29), (6, 5)), ((1, 3), (1, 900), (1, 128))],
