@@ -1,7 +1,7 @@
 // What the files of the rows `winograd` and `winograd_batch` share.
 //
 //   for item = (group, block of tiles, part of the result channels):                        one thread each
-//     for tap along the depth: stage of the slice it reads, channels last and padded;
+//     for tap along the depth: stage of the slice it reads, channels last and padded (NHWC: winograd_pixels.h);
 //       transformed input  v[position][tile][term]                                           in L2
 //     for chunk of result channels:
 //       for position, panel of channels:   weights u[position][term][lane]        streamed from L2, L3, memory
