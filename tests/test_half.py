@@ -55,7 +55,8 @@ def test_sums_are_those_of_float32(direction: str, case: ConvCase) -> None:
 def test_every_row_serves_them(algorithm: str, isa: str) -> None:
     """As float32 of the same numbers, rounded; and a plan gives what a call gives."""
     taken = 0
-    for name, layout, dtype in product(("plain", "depthwise", "pointwise", "strided"), LAYOUTS, HALVES):
+    names = ("plain", "depthwise", "pointwise", "strided", "batch_of_small_images")
+    for name, layout, dtype in product(names, LAYOUTS, HALVES):
         case = BY_NAME[name]
         arrays = {role: array.astype(dtype) for role, array in operands(case, "forward", False).items()}
         if layout == "NHWC":
