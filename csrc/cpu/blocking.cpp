@@ -10,6 +10,10 @@ namespace {
 // KB L2; shorter passes lose to their stores. Zen 3.
 constexpr int64_t kDepth = 640;
 
+// The same where channels lie along the vector and pixels in place or straight from the source go down the rows of the
+// tile: their panels are less than half as wide, no stage is in L2 beside them, and each pass costs a transposed store.
+constexpr int64_t kDepthDown = 1024;
+
 // Cycles per element to bring a finished tile to the result: whole vectors, transposed in registers, one by one.
 // Fitted to single tiles in L1 on Zen 5 and Zen 3; only their order matters for the choice. A pass over a result that
 // holds the sum of the passes before it loads it as well.
@@ -53,15 +57,23 @@ double slice_cycles(const GatherBlocking& b, const Gather& g, int64_t max_rows, 
   return static_cast<double>(g.h().dst / b.block_rows) * row(b.block_rows) + row(g.h().dst % b.block_rows);
 }
 
-// Rows of results whose panels fill half of L2, but no more than what leaves every thread a few blocks.
+// Elements of the source of a block. Along the vector it takes half of L2, and of images that fill more than a quarter
+// halves are faster: they leave room to the weights and results that pass by. Down the rows it is read more slowly
+// than the weights, which pass once a block: all but one panel of them.
+int64_t block_room(const Machine& m, int64_t element_bytes, int64_t depth, bool channels_on_vector) {
+  const int64_t near = m.l2_bytes / element_bytes;
+  if (!channels_on_vector) return near / 2;
+  return std::max(near / 2, near - depth * 2 * m.lanes(element_bytes));
+}
+
+// Rows of results whose panels fill that room, but no more than what leaves every thread a few blocks.
 void choose_block(GatherBlocking& b, const Gather& g, const Machine& m, int64_t element_bytes, int64_t blocks_wanted,
                   bool whole_block) {
   const int64_t k_channels = ceil_div(b.k_blocks.count, b.k_blocks.parts);
   const int64_t depth = k_channels * std::max<int64_t>(1, b.panels ? g.taps() : 1);
-  const int64_t room = std::max<int64_t>(16, m.l2_bytes / 2 / element_bytes / depth);
+  const int64_t room = std::max<int64_t>(16, block_room(m, element_bytes, depth, b.channels_on_vector) / depth);
   const int64_t lanes = m.lanes(element_bytes), width = 2 * lanes;
-  // A block that fills much of L2 leaves none to the weights and results that pass by: halves are faster there.
-  if (2 * g.h().dst * g.w().dst > room) blocks_wanted = std::max<int64_t>(2, blocks_wanted);
+  if (!b.channels_on_vector && 2 * g.h().dst * g.w().dst > room) blocks_wanted = std::max<int64_t>(2, blocks_wanted);
   if (g.w().dst > room) {  // one row is too much: part of a row, in whole tiles
     b.block_rows = 1;
     b.block_cols = std::min(g.w().dst, std::max(width, room / width * width));
@@ -72,7 +84,9 @@ void choose_block(GatherBlocking& b, const Gather& g, const Machine& m, int64_t 
     const int64_t for_threads = std::max<int64_t>(1, g.h().dst / std::max<int64_t>(1, blocks_wanted));
     // Of the heights that fit, the one that wastes fewest lanes or rows of its tiles; the taller of equals.
     double least = 0;
-    const int64_t tallest = std::min(most, std::max(for_threads, ceil_div(width, g.w().dst)));
+    int64_t tallest = std::min(most, std::max(for_threads, ceil_div(width, g.w().dst)));
+    // The weights pass once for every block, also for a low last one.
+    if (b.channels_on_vector) tallest = ceil_div(g.h().dst, ceil_div(g.h().dst, tallest));
     for (b.block_rows = 1; b.block_rows <= tallest; ++b.block_rows) {
       // Each block reads the rows its windows share with the next one again.
       const double halo = 1 + 0.02 * static_cast<double>(g.h().taps) / static_cast<double>(b.block_rows);
@@ -104,8 +118,11 @@ double tile_cycles(int64_t rows, int64_t max_rows, int64_t cols, int64_t lanes) 
 GatherBlocking block_gather(const ConvProblem& p, const Gather& g, const Machine& m, int threads, PixelRead read) {
   const int64_t bytes = static_cast<int64_t>(size_of(p.dtype)), lanes = m.lanes(bytes), max_rows = gemm_rows(m);
   const int64_t whole = g.depth();
-  // A little above kDepth is better done in one pass than in two.
-  const int64_t passes = whole <= kDepth + kDepth / 2 ? 1 : std::min(g.src_c, ceil_div(whole, kDepth));
+  const auto passes = [&](bool channels_on_vector) {
+    const int64_t most = channels_on_vector && rows_follow(p, g) ? kDepthDown : kDepth;
+    // A little above is better done in one pass than in two.
+    return whole <= most + most / 2 ? 1 : std::min(g.src_c, ceil_div(whole, most));
+  };
 
   // Threads share out the pixels where the source is larger than the weights, else the channels: what is larger is
   // then read by one of them only.
@@ -116,19 +133,21 @@ GatherBlocking block_gather(const ConvProblem& p, const Gather& g, const Machine
 
   double least = -1;
   GatherBlocking best;
-  const auto compare = [&](bool panels, bool channels_on_vector) {
+  const auto compare = [&](bool panels, bool channels_on_vector, int64_t wanted) {
     GatherBlocking b;
     b.panels = panels;
     b.channels_on_vector = channels_on_vector;
-    b.k_blocks = {g.src_c, passes};
-    choose_block(b, g, m, bytes, blocks_wanted, panels || rows_follow(p, g));
+    b.k_blocks = {g.src_c, passes(channels_on_vector)};
+    choose_block(b, g, m, bytes, wanted, panels || rows_follow(p, g));
     b.channel_tiles = {g.dst_c, ceil_div(g.dst_c, channels_on_vector ? 2 * lanes : max_rows)};
     const double cycles = gather_cycles(p, g, b, m);
     if (least < 0 || cycles < least) least = cycles, best = std::move(b);
   };
   for (const bool panels : {false, true})
     if (read == PixelRead::either || panels == (read == PixelRead::panels))
-      for (const bool channels_on_vector : {false, true}) compare(panels, channels_on_vector);
+      for (const bool channels_on_vector : {false, true}) compare(panels, channels_on_vector, 1);
+  // Which is chosen decides the order of sums, and so goes by one thread; the blocks are then divided for all of them.
+  if (blocks_wanted > 1) least = -1, compare(best.panels, best.channels_on_vector, blocks_wanted);
   GatherBlocking b = std::move(best);
   b.stage = make_stage(g, p.layout, b.block_rows, b.block_cols);
   // Channels are divided where images, groups and blocks alone leave the threads unevenly loaded.
