@@ -152,6 +152,24 @@ def test_poolings_in_turns() -> None:
             fastconv.max_pool2d(X, 2, 2, 0, 1, 1)  # type: ignore[arg-type]
 
 
+def test_a_repeated_pooling_is_seen() -> None:
+    spelled = (False, 2, (1, 3), 2, 0, 1, False, True, None, "NCHW")
+    ask = lambda x, *spelled: _core.pool_again("max_pool2d", x, spelled) is not None  # noqa: E731
+    assert not ask(X, *spelled)
+    fastconv.max_pool2d(X, (1, 3), 2, return_indices=True)
+    fastconv.max_pool2d(X, (1, 3), 2, out=np.empty((2, 4, 4, 2), np.float32))
+    assert not ask(X, *spelled)
+    fastconv.max_pool2d(X, (1, 3), 2)
+    assert ask(X, *spelled) and ask(X, *spelled[:2], tuple(map(int, "13")), *spelled[3:])
+    assert not ask(X[:1], *spelled) and not ask(X, *spelled[:-1], "NHWC") and not ask(X.tolist(), *spelled)
+    assert not ask(X, *spelled[:3], True, *spelled[4:]) and not ask(X, *spelled[:6], 0, *spelled[7:])
+    size: Any = [2, 2]
+    for step in (1, 2, 1):
+        size[0] = step
+        for _ in range(2):
+            np.testing.assert_array_equal(fastconv.max_pool2d(X, size), fastconv.max_pool2d(X, (step, 2)))
+
+
 def test_a_plan_looks_at_its_input() -> None:
     plan = fastconv.plan_conv2d(X.shape, W, B)
     again, wanted = plan._prepared.again(), expected(X, W, B, algorithm=plan.algorithm)

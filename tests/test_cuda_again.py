@@ -85,6 +85,11 @@ def test_plans_and_poolings():
             assert np.array_equal(fastconv.avg_pool2d(given, (3, 2), 1).numpy(), fastconv.avg_pool2d(values, (3, 2), 1))
             assert np.array_equal(fastconv.max_pool2d(given, 2, 1).numpy(), fastconv.max_pool2d(values, 2, 1))
     assert again(odd) is not None and again(cuda.asarray(X[:1])) is None
+    spelled = (False, 2, 2, 1, 0, 1, False, True, None, "NCHW")
+    pooled = emulated().engine.pool_again
+    assert pooled("max_pool2d", x, spelled) is not None and pooled("max_pool2d", X, spelled) is None
+    assert pooled("max_pool2d", x, (*spelled[:3], True, *spelled[4:])) is None
+    assert pooled("avg_pool2d", x, spelled) is None and pooled("max_pool2d", cuda.asarray(X[:1]), spelled) is None
     with pytest.raises(ValueError, match="the shape this plan was made for"):
         plan(cuda.asarray(X[:1]))
 

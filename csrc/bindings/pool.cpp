@@ -29,7 +29,7 @@ py::object pool(const std::string& op, const py::object& input, const py::tuple&
   return result.take();
 }
 
-// Poolings that have come before, by their names and windows.
+// Poolings that have come before. A call is its name, x, and the window as the user spelled it.
 struct KnownPool {
   PoolProblem problem;
   FreshResult y;
@@ -39,31 +39,14 @@ KnownCalls<PlainArray, KnownPool, 61>& known_pools() {
   return *calls;
 }
 
-void remember_pool(PyObject* op, const PlainArray& x, PyObject* window) {
-  const std::optional<DType> dtype = dtype_from(x.dtype());
-  const char order = x.dtype().byteorder();
-  if (!dtype || (order != '=' && order != '|')) return;
-  PoolSpec spec = spec_from(py::reinterpret_borrow<py::tuple>(window), "", *dtype);
-  spec.x_shape = x.shape();
-  const PoolProblem problem = PoolProblem::make(spec);
-  known_pools().remember(op, window, {&x, 1}, {problem, FreshResult(problem.y_shape(), *dtype)});
-}
-
-// pool(op, x, window, return_indices, out); `checked` is pybind11's.
-PyObject* pool_again(PyObject* checked, PyObject* const* arguments, Py_ssize_t count) {
-  const bool usual = count == 5 && PyTuple_CheckExact(arguments[2]) && arguments[3] == Py_False &&
-                     arguments[4] == Py_None && PyUnicode_CheckExact(arguments[0]);
-  const PlainArray x(usual ? arguments[1] : Py_None);
-  if (!x) return PyObject_Vectorcall(checked, arguments, static_cast<size_t>(count), nullptr);
+// pool_again(op, x, spelled): the result where this pooling, without indices, has come before, else None.
+PyObject* pool_again(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
   return for_python([&]() -> py::object {
+    if (count != 3) return {};
+    const PlainArray x(arguments[1]);
+    if (!x) return {};
     const KnownPool* const known = known_pools().find(arguments[0], arguments[2], {&x, 1});
-    if (!known) {
-      auto result = py::reinterpret_steal<py::object>(
-          PyObject_Vectorcall(checked, arguments, static_cast<size_t>(count), nullptr));
-      if (!result) throw py::error_already_set();
-      remember_pool(arguments[0], x, arguments[2]);
-      return result;
-    }
+    if (!known) return {};
     const PoolProblem problem = known->problem;
     py::object result = known->y.make();
     if (problem.batch > 0)
@@ -72,6 +55,19 @@ PyObject* pool_again(PyObject* checked, PyObject* const* arguments, Py_ssize_t c
       });
     return result;
   });
+}
+
+// After the long way has gone well.
+void remember_pool(const py::str& op, const py::object& input, const py::tuple& spelled, const py::tuple& window) {
+  const PlainArray x(input.ptr());
+  if (!x || !never_changes(spelled.ptr())) return;
+  const std::optional<DType> dtype = dtype_from(x.dtype());
+  const char order = x.dtype().byteorder();
+  if (!dtype || (order != '=' && order != '|')) return;
+  PoolSpec spec = spec_from(window, "", *dtype);
+  spec.x_shape = x.shape();
+  const PoolProblem problem = PoolProblem::make(spec);
+  known_pools().remember(op.ptr(), spelled.ptr(), {&x, 1}, {problem, FreshResult(problem.y_shape(), *dtype)});
 }
 
 py::array average_gradient(const std::string& op, const Shape& input_size, const py::object& grad_output,
@@ -153,8 +149,9 @@ py::array max_unpool_gradient(const std::string& op, const py::object& grad_outp
 
 void register_pool(py::module_& m) {
   m.def("pool", &pool);
-  static PyMethodDef again{"pool", nullptr, METH_FASTCALL, "Pool; a call that has come before is not checked again."};
-  m.attr("pool") = quick_function(again, &pool_again, m.attr("pool"));
+  static PyMethodDef again{"pool_again", nullptr, METH_FASTCALL, "The result of a call that has come before, or None."};
+  m.attr("pool_again") = quick_function(again, &pool_again);
+  m.def("remember_pool", &remember_pool);
   m.def("average_pool_gradient", &average_gradient);
   m.def("max_pool_gradient", &max_gradient);
   m.def("max_unpool", &max_unpool);

@@ -31,7 +31,7 @@ KnownCalls<SeenArray, KnownPool, 61>& known_pools() {
   return *calls;
 }
 
-// pool_again(op, x, window): the result where this pooling, without indices, has come before, else None.
+// pool_again(op, x, spelled): the result where this pooling, without indices, has come before, else None.
 PyObject* pool_again(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
   return for_python([&]() -> py::object {
     if (count != 3) return {};
@@ -54,15 +54,17 @@ PyObject* pool_again(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
 }
 
 // After the long way has gone well.
-void remember_pool(const py::object& call, const py::str& op, const py::object& input, const py::tuple& window) {
+void remember_pool(const py::str& op, const py::object& input, const py::tuple& spelled, const py::tuple& window,
+                   const py::object& make_call) {
+  if (!never_changes(spelled.ptr())) return;
   const SeenArray x(input.ptr());
   if (!x) return;
   const OnDevice on(x.device());
   PoolSpec spec = spec_from(window, "", checked_as(x.element()));
   spec.x_shape = x.shape();
   const PoolProblem problem = PoolProblem::make(spec);
-  known_pools().remember(op.ptr(), window.ptr(), {&x, 1},
-                         {problem, current_device().arch, Maker(call, x, problem.y_shape(), x.element())});
+  const Maker maker(make_call("x", input), x, problem.y_shape(), x.element());
+  known_pools().remember(op.ptr(), spelled.ptr(), {&x, 1}, {problem, current_device().arch, maker});
 }
 
 py::object pool(const py::object& call_object, const std::string& op, const py::object& input, const py::tuple& window,

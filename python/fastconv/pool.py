@@ -5,11 +5,13 @@ Names, argument order, defaults and numerics are those of ``torch.nn.functional`
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from . import _arguments as arg
+from . import _core
 
 
 def window(
@@ -46,9 +48,24 @@ def adaptive_window(average: bool, spatial: int, output_size: Any, layout: Any) 
     return (average, spatial, arg.text("layout", layout), arg.sizes("output_size", output_size))
 
 
-def _pool(op: str, x: Any, window: tuple[Any, ...], return_indices: Any, out: Any) -> Any:
+def _pool(
+    op: str, x: Any, collect: Callable[..., tuple[Any, ...]], spelled: tuple[Any, ...], return_indices: Any, out: Any
+) -> Any:
+    """Pool; `spelled` are the arguments of `collect`, :func:`window` or :func:`adaptive_window`."""
+    usual = return_indices is False and out is None
+    if usual:
+        result = _core.pool_again(op, x, spelled)
+        if result is None and arg.device_engine is not None:
+            result = arg.device_engine.pool_again(op, x, spelled)
+        if result is not None:
+            return result
+    shared = collect(*spelled)
     first = arg.operand("x", x)
-    return arg.engine(first).pool(op, first, window, arg.flag("return_indices", return_indices), out)
+    engine = arg.engine(first)
+    result = engine.pool(op, first, shared, arg.flag("return_indices", return_indices), out)
+    if usual:
+        engine.remember_pool(op, first, spelled, shared)
+    return result
 
 
 def max_pool1d(
@@ -64,8 +81,8 @@ def max_pool1d(
     out: np.ndarray | None = None,
 ) -> Any:
     """Maximum of the windows of signals, x of shape (N, C, L) or (C, L); see :func:`max_pool2d`."""
-    shared = window(False, 1, kernel_size, stride, padding, dilation, ceil_mode, True, None, layout)
-    return _pool("max_pool1d", x, shared, return_indices, out)
+    spelled = (False, 1, kernel_size, stride, padding, dilation, ceil_mode, True, None, layout)
+    return _pool("max_pool1d", x, window, spelled, return_indices, out)
 
 
 def max_pool2d(
@@ -123,8 +140,8 @@ def max_pool2d(
     ----------
     ``torch.nn.functional.max_pool2d`` of PyTorch 2.13.
     """
-    shared = window(False, 2, kernel_size, stride, padding, dilation, ceil_mode, True, None, layout)
-    return _pool("max_pool2d", x, shared, return_indices, out)
+    spelled = (False, 2, kernel_size, stride, padding, dilation, ceil_mode, True, None, layout)
+    return _pool("max_pool2d", x, window, spelled, return_indices, out)
 
 
 def max_pool3d(
@@ -140,8 +157,8 @@ def max_pool3d(
     out: np.ndarray | None = None,
 ) -> Any:
     """Maximum of the windows of volumes, x of shape (N, C, D, H, W) or (C, D, H, W); see :func:`max_pool2d`."""
-    shared = window(False, 3, kernel_size, stride, padding, dilation, ceil_mode, True, None, layout)
-    return _pool("max_pool3d", x, shared, return_indices, out)
+    spelled = (False, 3, kernel_size, stride, padding, dilation, ceil_mode, True, None, layout)
+    return _pool("max_pool3d", x, window, spelled, return_indices, out)
 
 
 def avg_pool1d(
@@ -156,8 +173,8 @@ def avg_pool1d(
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Average of the windows of signals, x of shape (N, C, L) or (C, L); see :func:`avg_pool2d`."""
-    shared = window(True, 1, kernel_size, stride, padding, 1, ceil_mode, count_include_pad, None, layout)
-    result: np.ndarray = _pool("avg_pool1d", x, shared, False, out)
+    spelled = (True, 1, kernel_size, stride, padding, 1, ceil_mode, count_include_pad, None, layout)
+    result: np.ndarray = _pool("avg_pool1d", x, window, spelled, False, out)
     return result
 
 
@@ -201,8 +218,8 @@ def avg_pool2d(
     ----------
     ``torch.nn.functional.avg_pool2d`` of PyTorch 2.13.
     """
-    shared = window(True, 2, kernel_size, stride, padding, 1, ceil_mode, count_include_pad, divisor_override, layout)
-    result: np.ndarray = _pool("avg_pool2d", x, shared, False, out)
+    spelled = (True, 2, kernel_size, stride, padding, 1, ceil_mode, count_include_pad, divisor_override, layout)
+    result: np.ndarray = _pool("avg_pool2d", x, window, spelled, False, out)
     return result
 
 
@@ -219,8 +236,8 @@ def avg_pool3d(
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Average of the windows of volumes, x of shape (N, C, D, H, W) or (C, D, H, W); see :func:`avg_pool2d`."""
-    shared = window(True, 3, kernel_size, stride, padding, 1, ceil_mode, count_include_pad, divisor_override, layout)
-    result: np.ndarray = _pool("avg_pool3d", x, shared, False, out)
+    spelled = (True, 3, kernel_size, stride, padding, 1, ceil_mode, count_include_pad, divisor_override, layout)
+    result: np.ndarray = _pool("avg_pool3d", x, window, spelled, False, out)
     return result
 
 
@@ -233,8 +250,8 @@ def adaptive_max_pool1d(
     out: np.ndarray | None = None,
 ) -> Any:
     """Maximum of windows of signals that give `output_size`; see :func:`adaptive_max_pool2d`."""
-    shared = adaptive_window(False, 1, output_size, layout)
-    return _pool("adaptive_max_pool1d", x, shared, return_indices, out)
+    spelled = (False, 1, output_size, layout)
+    return _pool("adaptive_max_pool1d", x, adaptive_window, spelled, return_indices, out)
 
 
 def adaptive_max_pool2d(
@@ -272,8 +289,8 @@ def adaptive_max_pool2d(
     ----------
     ``torch.nn.functional.adaptive_max_pool2d`` of PyTorch 2.13.
     """
-    shared = adaptive_window(False, 2, output_size, layout)
-    return _pool("adaptive_max_pool2d", x, shared, return_indices, out)
+    spelled = (False, 2, output_size, layout)
+    return _pool("adaptive_max_pool2d", x, adaptive_window, spelled, return_indices, out)
 
 
 def adaptive_max_pool3d(
@@ -285,8 +302,8 @@ def adaptive_max_pool3d(
     out: np.ndarray | None = None,
 ) -> Any:
     """Maximum of windows of volumes that give `output_size`; see :func:`adaptive_max_pool2d`."""
-    shared = adaptive_window(False, 3, output_size, layout)
-    return _pool("adaptive_max_pool3d", x, shared, return_indices, out)
+    spelled = (False, 3, output_size, layout)
+    return _pool("adaptive_max_pool3d", x, adaptive_window, spelled, return_indices, out)
 
 
 def adaptive_avg_pool1d(
@@ -297,8 +314,8 @@ def adaptive_avg_pool1d(
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Average of windows that give `output_size`; see :func:`adaptive_avg_pool2d`."""
-    shared = adaptive_window(True, 1, output_size, layout)
-    result: np.ndarray = _pool("adaptive_avg_pool1d", x, shared, False, out)
+    spelled = (True, 1, output_size, layout)
+    result: np.ndarray = _pool("adaptive_avg_pool1d", x, adaptive_window, spelled, False, out)
     return result
 
 
@@ -317,8 +334,8 @@ def adaptive_avg_pool2d(
     -------
     ndarray, shape (N, C, H_out, W_out) or (C, H_out, W_out)
     """
-    shared = adaptive_window(True, 2, output_size, layout)
-    result: np.ndarray = _pool("adaptive_avg_pool2d", x, shared, False, out)
+    spelled = (True, 2, output_size, layout)
+    result: np.ndarray = _pool("adaptive_avg_pool2d", x, adaptive_window, spelled, False, out)
     return result
 
 
@@ -330,6 +347,6 @@ def adaptive_avg_pool3d(
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Average of windows that give `output_size`; see :func:`adaptive_avg_pool2d`."""
-    shared = adaptive_window(True, 3, output_size, layout)
-    result: np.ndarray = _pool("adaptive_avg_pool3d", x, shared, False, out)
+    spelled = (True, 3, output_size, layout)
+    result: np.ndarray = _pool("adaptive_avg_pool3d", x, adaptive_window, spelled, False, out)
     return result

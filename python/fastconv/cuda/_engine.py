@@ -51,17 +51,13 @@ def conv_weight_gradient(
 
 def pool(op: str, x: Any, window: Window, return_indices: bool, out: Any) -> Any:
     """See ``_core.pool``."""
-    module, usual = engine(), out is None and not return_indices
-    found = module.pool_again(op, x, window) if usual else None
-    if found is not None:
-        return found
-    call = Call("x", x)
-    found = call.finish(
-        module.pool(call, op, call.view("x", x), window, return_indices, call.optional("out", out)), out
-    )
-    if usual:
-        module.remember_pool(call, op, x, window)
-    return found
+    module, call = engine(), Call("x", x)
+    return call.finish(module.pool(call, op, call.view("x", x), window, return_indices, call.optional("out", out)), out)
+
+
+def remember_pool(op: str, x: Any, spelled: Window, window: Window) -> None:
+    """See ``_core.remember_pool``."""
+    engine().remember_pool(op, x, spelled, window, Call)
 
 
 def average_pool_gradient(op: str, input_size: tuple[int, ...], grad_output: Any, window: Window, out: Any) -> Any:
