@@ -8,8 +8,10 @@
 //   interleave: a vector of each of two rows, their lanes in turn; other steps element by element
 // Registers: one vector for pixels, up to four for pad_rows, `lanes` for transpose (16 of 32 with AVX-512, 8 of 16 with
 // AVX2).
-// Tried and lost: gather instructions for the pixels (about one element a cycle, where a run moves a vector).
-// Masked stores at the ends of rows lost as well: on AVX2 processors that split them they cost as much as a short row.
+// Tried and lost: gather instructions for the pixels (about one element a cycle, where a run moves a vector); asking
+// for the rows some channels ahead; a tile's panel packed just before its first use, its rows asked for by the tile
+// before. Masked stores at the ends of rows lost as well: on AVX2 processors that split them they cost as much as a
+// short row.
 #pragma once
 
 #include "../../simd.h"
@@ -101,8 +103,26 @@ void pack_moves(const PixelPanel<T>& p, const Move* move, int64_t used) {
     }
 }
 
+// The same of one tap and nothing behind what is used. So little stands between two loads, each of another row and
+// often another page, that many of them are on their way at once.
+template <class T, int moves>
+void pack_one_tap(const PixelPanel<T>& p, const Move* move) {
+  int64_t from[moves], lane[moves];
+#pragma GCC unroll 8
+  for (int i = 0; i < moves; ++i) from[i] = move[i].from, lane[i] = move[i].lane;
+  const int64_t plane = p.plane, width = p.width;
+  T* row = p.panel;
+  const T* src = p.src + p.tap_offset[0];
+  for (int64_t c = p.channels; c > 0; --c, src += plane, row += width) {
+#pragma GCC unroll 8
+    for (int i = 0; i < moves; ++i) store(row + lane[i], load(src + from[i]));
+  }
+}
+
 template <class T, bool exact>
 void pack_few(const PixelPanel<T>& p, const Move* move, int count, int64_t used) {
+  if (!exact && p.taps == 1 && used >= p.padded && count <= 2)
+    return count == 1 ? pack_one_tap<T, 1>(p, move) : pack_one_tap<T, 2>(p, move);
   if (count == 1) return pack_moves<T, 1, exact>(p, move, used);
   if (count == 2) return pack_moves<T, 2, exact>(p, move, used);
   if (count == 3) return pack_moves<T, 3, exact>(p, move, used);
