@@ -149,20 +149,18 @@ class Adam(Optimizer):
     def _update_block(
         self, steps: int, data: np.ndarray, grad: np.ndarray, mean: np.ndarray, square: np.ndarray, scratch: np.ndarray
     ) -> None:
+        # `mean` and `square` are kept without their factors, 1 - beta: three passes over the arrays less.
         if self.weight_decay:
             grad = grad + self.weight_decay * data
-        np.subtract(grad, mean, out=scratch)
-        scratch *= 1 - self.betas[0]
-        mean += scratch
-        np.multiply(grad, grad, out=scratch)
-        scratch *= 1 - self.betas[1]
+        mean *= self.betas[0]
+        mean += grad
         square *= self.betas[1]
-        square += scratch
+        square += np.multiply(grad, grad, out=scratch)
+        root = math.sqrt((1 - self.betas[1] ** steps) / (1 - self.betas[1]))
         np.sqrt(square, out=scratch)
-        scratch /= math.sqrt(1 - self.betas[1] ** steps)
-        scratch += self.eps
+        scratch += self.eps * root
         np.divide(mean, scratch, out=scratch)
-        scratch *= self.lr / (1 - self.betas[0] ** steps)
+        scratch *= self.lr * (1 - self.betas[0]) / (1 - self.betas[0] ** steps) * root
         data -= scratch
 
 
