@@ -1,8 +1,13 @@
 #include "parallel.h"
 
 #include <cstdlib>
-#include <mutex>
-#include <string>
+
+#if defined(_OPENMP)
+#include <omp.h>
+#endif
+#if defined(__unix__) || defined(__APPLE__)
+#include <pthread.h>
+#endif
 
 #include "machine.h"
 
@@ -22,6 +27,17 @@ int default_threads() {
   return threads;
 }
 
+#if defined(_OPENMP)
+std::atomic<bool> forked{false};
+
+void watch_forks() {
+#if defined(__unix__) || defined(__APPLE__)
+  static const int registered = pthread_atfork(nullptr, nullptr, [] { forked.store(true); });
+  (void)registered;
+#endif
+}
+#endif
+
 }  // namespace
 
 int get_num_threads() {
@@ -39,11 +55,20 @@ const char* parallel_runtime() {
 #endif
 }
 
-void detail::watch_forks() {
-#if defined(__unix__) || defined(__APPLE__)
-  static const int registered = pthread_atfork(nullptr, nullptr, [] { forked.store(true); });
-  (void)registered;
-#endif
+#if defined(_OPENMP)
+bool detail::on_threads(int count, void (*range)(const void* context, int i), const void* context) {
+  if (omp_in_parallel() || forked.load(std::memory_order_relaxed)) return false;
+  watch_forks();
+#pragma omp parallel num_threads(count)
+  {
+    // The runtime may grant fewer threads than asked for: each then takes several ranges.
+    const int granted = omp_get_num_threads();
+    for (int i = omp_get_thread_num(); i < count; i += granted) range(context, i);
+  }
+  return true;
 }
+#else
+bool detail::on_threads(int, void (*)(const void*, int), const void*) { return false; }
+#endif
 
 }  // namespace fastconv

@@ -1,4 +1,4 @@
-// The only file that names OpenMP.
+// Threads; OpenMP itself is named in parallel.cpp only, the one file that a build without it compiles otherwise.
 //
 // One parallel region per call, a static partition, never nested. A long call can be interrupted: between two
 // items every thread looks at a flag, and the calling thread asks the caller's `poll` every 20 ms.
@@ -9,13 +9,6 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
-
-#if defined(_OPENMP)
-#include <omp.h>
-#endif
-#if defined(__unix__) || defined(__APPLE__)
-#include <pthread.h>
-#endif
 
 namespace fastconv {
 
@@ -50,8 +43,9 @@ class Interrupt {
 };
 
 namespace detail {
-inline std::atomic<bool> forked{false};
-void watch_forks();
+// Runs range(context, i) for i in [0, count) on as many threads at once; false, with nothing run, where they cannot be
+// had: without OpenMP, inside another such call, after a fork.
+bool on_threads(int count, void (*range)(const void* context, int i), const void* context);
 
 template <class F>
 void run_range(int64_t begin, int64_t end, int thread, Interrupt& interrupt, const F& f) {
@@ -67,19 +61,9 @@ void run_range(int64_t begin, int64_t end, int thread, Interrupt& interrupt, con
 template <class F>
 void parallel_for(int64_t items, int threads, Interrupt& interrupt, const F& f) {
   threads = static_cast<int>(std::min<int64_t>(threads, items));
-#if defined(_OPENMP)
-  if (threads > 1 && !omp_in_parallel() && !detail::forked.load(std::memory_order_relaxed)) {
-    detail::watch_forks();
-#pragma omp parallel num_threads(threads)
-    {
-      // The runtime may grant fewer threads than asked for: each then takes several ranges.
-      const int granted = omp_get_num_threads();
-      for (int range = omp_get_thread_num(); range < threads; range += granted)
-        detail::run_range(items * range / threads, items * (range + 1) / threads, range, interrupt, f);
-    }
-    return;
-  }
-#endif
+  const auto range = [&](int i) { detail::run_range(items * i / threads, items * (i + 1) / threads, i, interrupt, f); };
+  const auto call = [](const void* context, int i) { (*static_cast<const decltype(range)*>(context))(i); };
+  if (threads > 1 && detail::on_threads(threads, call, &range)) return;
   detail::run_range(0, items, 0, interrupt, f);
 }
 
