@@ -2,12 +2,15 @@
 // workspace flush against a forbidden page: an element read or written outside is a fault, and not a wrong number that
 // nobody looks at. Results are compared with `reference`, on small integers: with ==, or within the bound of the row.
 //
-//   python tests/cases.py | guard_pages [most multiply-adds of a case]
+//   python tests/cases.py | guard_pages [most multiply-adds of a case [part parts]]
+//
+// of the cases each `parts`-th from `part` on.
 //
 // Exit status 0: all right. Prints what it ran, and on a fault what it was doing.
 #include <signal.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <iostream>
@@ -234,14 +237,16 @@ bool guards_work() {
 int main(int argc, char** argv) {
   fastconv::hold_serial_cycles(0);  // small problems meet several threads too
   const double most = argc > 1 ? std::atof(argv[1]) : 300e3;
+  const int part = argc > 3 ? std::atoi(argv[2]) : 0, parts = argc > 3 ? std::max(1, std::atoi(argv[3])) : 1;
   signal(SIGSEGV, on_fault), signal(SIGBUS, on_fault);
   if (!guards_work()) {
     std::cerr << "the guards do not work on this system\n";
     return 3;
   }
   Counts counts;
-  int cases = 0;
+  int cases = 0, number = 0;
   for (std::string line; std::getline(std::cin, line);) {
+    if (number++ % parts != part) continue;
     const Case c = case_from(line);
     if (problem_of(c, Ask::forward, DType::float32, Layout::nchw).flops() / 2 > most) continue;
     ++cases;
