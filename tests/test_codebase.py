@@ -84,7 +84,9 @@ def test_names_say_something() -> None:
 
 
 def test_only_one_file_names_openmp() -> None:
-    others = [p for p in files("csrc", "cuda", suffixes=CPP) if p.relative_to(ROOT).as_posix() != "csrc/cpu/parallel.cpp"]
+    others = [
+        p for p in files("csrc", "cuda", suffixes=CPP) if p.relative_to(ROOT).as_posix() != "csrc/cpu/parallel.cpp"
+    ]
     named = lines_with(r"#\s*pragma\s+omp|\bomp_[a-z]|<omp\.h>", others)
     assert named == []
     assert lines_with(r"#\s*pragma omp", [ROOT / "csrc/cpu/parallel.cpp"]), "the rule looks for what is there"
