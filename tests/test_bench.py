@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -167,6 +168,24 @@ def test_regret_is_measured_over_every_algorithm(monkeypatch: pytest.MonkeyPatch
     ((name, chosen, best, value),) = regret.regrets((layer,), 1, 0.001)
     assert (name, best) == (layer.name, "im2col")
     assert value == (0.0 if chosen == "im2col" else 1.0)
+
+
+def test_forms_are_held_against_their_fellows(monkeypatch: pytest.MonkeyPatch) -> None:
+    forms = script("forms", monkeypatch)
+    seconds = {"NCHW": 4.0, "NHWC": 5.0, "float64": 6.0, "float32 exact": 3.0, "float16": 8.0}
+    asked = {}
+
+    def interleaved(calls: dict[str, Any], _: float) -> dict[str, float]:
+        asked.update({name: call() for name, call in calls.items()})
+        return {name: seconds[name] for name in calls}
+
+    monkeypatch.setattr(timing, "interleaved", interleaved)
+    (layer,) = (layer for layer in suites.LAYERS if layer.name == "512x7 to 512, 3x3")
+    assert forms.rates(layer, 1, 0.001) == {"NHWC": 0.8, "float64": 0.5, "float16": 0.5}
+    assert asked["NHWC"].shape == (1, 7, 7, 512)
+    assert asked["float64"].dtype == np.float64 and asked["float16"].dtype == np.float16
+    np.testing.assert_allclose(np.moveaxis(asked["NHWC"], -1, 1), asked["NCHW"], rtol=0, atol=1e-3)
+    np.testing.assert_allclose(asked["float64"], asked["float32 exact"], rtol=0, atol=1e-3)
 
 
 def test_the_readme_tables_come_from_the_json(
