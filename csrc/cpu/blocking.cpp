@@ -57,21 +57,21 @@ double slice_cycles(const GatherBlocking& b, const Gather& g, int64_t max_rows, 
   return static_cast<double>(g.h().dst / b.block_rows) * row(b.block_rows) + row(g.h().dst % b.block_rows);
 }
 
-// Elements of the source of a block. Along the vector it takes half of L2, and of images that fill more than a quarter
-// halves are faster: they leave room to the weights and results that pass by. Down the rows it is read more slowly
-// than the weights, which pass once a block: all but one panel of them.
-int64_t block_room(const Machine& m, int64_t element_bytes, int64_t depth, bool channels_on_vector) {
+// Elements of the source of a block. Along the vector it takes half of L2, less where the next block comes from far
+// away, and of images that fill more than a quarter halves are faster: they leave room to the weights and results that
+// pass by. Down the rows it is read more slowly than the weights, which pass once a block: all but one panel of them.
+int64_t block_room(const Machine& m, int64_t element_bytes, int64_t depth, bool far, bool channels_on_vector) {
   const int64_t near = m.l2_bytes / element_bytes;
-  if (!channels_on_vector) return near / 2;
+  if (!channels_on_vector) return far ? near * 3 / 8 : near / 2;
   return std::max(near / 2, near - depth * 2 * m.lanes(element_bytes));
 }
 
 // Rows of results whose panels fill that room, but no more than what leaves every thread a few blocks.
 void choose_block(GatherBlocking& b, const Gather& g, const Machine& m, int64_t element_bytes, int64_t blocks_wanted,
-                  bool whole_block) {
+                  bool whole_block, bool far) {
   const int64_t k_channels = ceil_div(b.k_blocks.count, b.k_blocks.parts);
   const int64_t depth = k_channels * std::max<int64_t>(1, b.panels ? g.taps() : 1);
-  const int64_t room = std::max<int64_t>(16, block_room(m, element_bytes, depth, b.channels_on_vector) / depth);
+  const int64_t room = std::max<int64_t>(16, block_room(m, element_bytes, depth, far, b.channels_on_vector) / depth);
   const int64_t lanes = m.lanes(element_bytes), width = 2 * lanes;
   if (!b.channels_on_vector && 2 * g.h().dst * g.w().dst > room) blocks_wanted = std::max<int64_t>(2, blocks_wanted);
   if (g.w().dst > room) {  // one row is too much: part of a row, in whole tiles
@@ -115,6 +115,11 @@ double tile_cycles(int64_t rows, int64_t max_rows, int64_t cols, int64_t lanes) 
   return static_cast<double>(pairs) * column(2) + (rest == 0 ? 0 : column(rest <= lanes ? 1 : 2));
 }
 
+double jump_cycles(const ConvProblem& p, const Machine& m) {
+  const int64_t elements = p.batch * (p.in_c * p.in_pixels() + p.out_c * p.out_pixels());
+  return elements * static_cast<int64_t>(size_of(p.dtype)) > 8 * m.l2_bytes ? kJumpFar : kJump;
+}
+
 GatherBlocking block_gather(const ConvProblem& p, const Gather& g, const Machine& m, int threads, PixelRead read) {
   const int64_t bytes = static_cast<int64_t>(size_of(p.dtype)), lanes = m.lanes(bytes), max_rows = gemm_rows(m);
   const int64_t whole = g.depth();
@@ -131,23 +136,33 @@ GatherBlocking block_gather(const ConvProblem& p, const Gather& g, const Machine
   const bool divide_pixels = threads > 1 && source > weights;
   const int64_t blocks_wanted = divide_pixels ? ceil_div(2 * threads, std::max<int64_t>(1, p.batch) * p.groups) : 1;
 
+  const bool straight = rows_follow(p, g);
   double least = -1;
   GatherBlocking best;
-  const auto compare = [&](bool panels, bool channels_on_vector, int64_t wanted) {
+  const auto compare = [&](const ConvProblem& problem, bool panels, bool channels_on_vector, int64_t wanted) {
     GatherBlocking b;
     b.panels = panels;
     b.channels_on_vector = channels_on_vector;
     b.k_blocks = {g.src_c, passes(channels_on_vector)};
-    choose_block(b, g, m, bytes, wanted, panels || rows_follow(p, g));
+    choose_block(b, g, m, bytes, wanted, panels || straight, straight && jump_cycles(problem, m) > kJump);
     b.channel_tiles = {g.dst_c, ceil_div(g.dst_c, channels_on_vector ? 2 * lanes : max_rows)};
-    const double cycles = gather_cycles(p, g, b, m);
+    const double cycles = gather_cycles(problem, g, b, m);
     if (least < 0 || cycles < least) least = cycles, best = std::move(b);
   };
+  // What lies along the vector decides the order of sums: that goes by one image and one thread. Whether there are
+  // panels and how blocks are divided then goes by all of them.
+  ConvProblem one = p;
+  one.batch = std::min<int64_t>(p.batch, 1);
+  const auto readable = [read](bool panels) {
+    return read == PixelRead::either || panels == (read == PixelRead::panels);
+  };
   for (const bool panels : {false, true})
-    if (read == PixelRead::either || panels == (read == PixelRead::panels))
-      for (const bool channels_on_vector : {false, true}) compare(panels, channels_on_vector, 1);
-  // Which is chosen decides the order of sums, and so goes by one thread; the blocks are then divided for all of them.
-  if (blocks_wanted > 1) least = -1, compare(best.panels, best.channels_on_vector, blocks_wanted);
+    for (const bool channels_on_vector : {false, true})
+      if (readable(panels)) compare(one, panels, channels_on_vector, 1);
+  const bool channels_on_vector = best.channels_on_vector;
+  least = -1;
+  for (const bool panels : {false, true})
+    if (readable(panels)) compare(p, panels, channels_on_vector, blocks_wanted);
   GatherBlocking b = std::move(best);
   b.stage = make_stage(g, p.layout, b.block_rows, b.block_cols);
   // Channels are divided where images, groups and blocks alone leave the threads unevenly loaded.
@@ -203,7 +218,8 @@ double gather_cycles(const ConvProblem& p, const Gather& g, const GatherBlocking
   } else {
     cycles += runs * static_cast<double>(g.taps()) * kSegment;
     const int64_t read = g.src_c * (rows * g.h().src_step + g.h().taps) * g.w().src * bytes;
-    if (read > m.l1_bytes && g.dst_c > max_rows) cycles += runs / passes * depth * kJump;
+    if (read > m.l1_bytes && g.dst_c > max_rows)
+      cycles += runs / passes * depth * (b.channels_on_vector ? kJump : jump_cycles(p, m));
   }
   cycles += runs * kTile;
   if (!b.panels && rows_follow(p, g)) return cycles;  // read in place
