@@ -11,11 +11,14 @@
 // height meet channel counts that do not fill them. A longer sum makes both better.
 // Rows that are no multiple of a vector end with one that overlaps its neighbour, which stores the same numbers again;
 // not with a residual, which may be the result itself: there the last vector of a row is cut.
+// Channels last there is a second form, with the result channels along the vector (indirect_channels.h): taken where it
+// is estimated to be cheaper, which is nearly everywhere but for fewer channels than half a vector.
 // After: M. Dukhan, The Indirect Convolution Algorithm (2019).
 #include <algorithm>
 
 #include "../buffer.h"
 #include "gather_nest.h"
+#include "indirect_channels.h"
 #include "weight_panels.h"
 
 namespace fastconv {
@@ -285,6 +288,16 @@ class IndirectRun {
   std::vector<Listed> listed_;
 };
 
+double pixels_cost(const ConvProblem& p, const Machine& machine) {
+  double cycles = 0;
+  for (const Gather& g : make_gathers(p)) cycles += indirect_cycles(p, g, block_indirect(p, g, machine, 1), machine);
+  return cycles * static_cast<double>(p.batch * p.groups);
+}
+
+bool by_channels(const ConvPlan& plan) {
+  return !plan.blocking.gathers.empty() && plan.blocking.gathers[0].channels_on_vector;
+}
+
 }  // namespace
 
 Support indirect_supports(const ConvProblem& p, const Machine&) {
@@ -293,14 +306,12 @@ Support indirect_supports(const ConvProblem& p, const Machine&) {
 }
 
 double indirect_cost(const ConvProblem& p, const Machine& machine, int threads) {
-  double cycles = 0;
-  for (const Gather& g : make_gathers(p))
-    cycles += indirect_cycles(p, g, block_indirect(p, g, machine, threads), machine);
-  return cycles * static_cast<double>(p.batch * p.groups) / threads;
+  return std::min(pixels_cost(p, machine), indirect_channels_cost(p, machine)) / threads;
 }
 
 void indirect_prepare(ConvPlan& plan) {
   const ConvProblem& p = plan.problem;
+  if (indirect_channels_cost(p, plan.machine) < pixels_cost(p, plan.machine)) return prepare_indirect_channels(plan);
   for (const Gather& g : plan.gathers) {
     GatherBlocking b = block_indirect(p, g, plan.machine, plan.threads);
     b.first_item = plan.blocking.items;
@@ -313,10 +324,12 @@ void indirect_prepare(ConvPlan& plan) {
 }
 
 void indirect_pack(const ConvPlan& plan, const void* w, void* packed, Interrupt& interrupt) {
+  if (by_channels(plan)) return pack_indirect_channels(plan, w, packed, interrupt);
   pack_gathers(plan, w, packed, interrupt);
 }
 
 void indirect_run(const ConvPlan& plan, const ConvOperands& operands, std::byte* workspace, Interrupt& interrupt) {
+  if (by_channels(plan)) return run_indirect_channels(plan, operands, workspace, interrupt);
   visit_dtype(plan.problem.dtype, [&](auto zero) {
     using T = decltype(zero);
     if (!covers_result(plan.gathers)) fill_uncovered<T>(plan, operands);

@@ -45,11 +45,51 @@ struct IndirectTile {
 constexpr int kIndirectRows = 8;     // of the tallest tile of any ISA
 constexpr int kIndirectVectors = 8;  // of the widest
 
+// The same with result channels along the vector, where they are neighbours (channels last):
+//
+//   y[pixel][i] = act( bias[i] + sum over k < depth of  src[place(pixel) + offset[k]] * weights[k][i] + add[pixel][i] )
+//
+// and, for groups of `width` channels each, width < lanes, a vector of which holds several groups:
+//
+//   y[pixel][i] = act( bias[i] + sum over t < depth, s < width of
+//                      src[place(pixel) + offset[t] + i - i % width + s] * weights[t][s][i] + add[pixel][i] )
+//
+//   weights   panel  k=0: w(0) .. w(vectors * lanes - 1) | k=1: ...  0 behind the last channel
+//   pixels    `count` of them, and then the last one again up to the next multiple of kIndirectPixels: a tile takes
+//             several, and what it computes twice it writes twice
+//   bias, add, y   `channels` of them, at most vectors * lanes; nothing behind them is touched. add may be y.
+//   src       single elements; by groups whole vectors at a time
+struct PixelPlace {
+  int64_t src, dst;
+};
+
+template <class T>
+struct ChannelsTile {
+  const T* src;
+  const int64_t* offset;
+  int64_t depth;
+  const T* weights;
+  const T* bias;  // or null
+  const PixelPlace* pixels;
+  int64_t count;
+  const T* add;
+  T* dst;
+  int64_t channels;
+  bool activate;
+  T low, high;
+};
+
+constexpr int kIndirectPixels = 8;  // of the tallest tile of channels
+constexpr int kGroupWidths = 3;     // 2, 4 and 8 channels
+
 template <class T>
 struct IndirectKernel {
   int lanes, max_rows;
   int vectors[kIndirectRows];  // per tile, by its rows - 1: for estimates
   void (*run[kIndirectRows])(const IndirectTile<T>&);
+  int pixels[2];                                         // of a tile of one and two vectors of channels
+  void (*channels[2])(const ChannelsTile<T>&);           // one or two vectors
+  void (*groups[kGroupWidths])(const ChannelsTile<T>&);  // one vector; null where a group fills it
 };
 
 struct IndirectKernels {

@@ -15,6 +15,7 @@
 #pragma once
 
 #include "../../simd.h"
+#include "channels.h"
 #include "indirect.h"
 
 namespace {
@@ -25,11 +26,6 @@ using fastconv::kIndirectRows;
 using fastconv::kIndirectVectors;
 using fastconv::PixelVector;
 
-#if FASTCONV_VECTOR_BYTES == 64 || defined(__aarch64__)
-constexpr int kRegisters = 32;
-#else
-constexpr int kRegisters = 16;
-#endif
 #if defined(__FMA__) || defined(__aarch64__)
 constexpr int kPassing = 1;
 #else
@@ -41,20 +37,6 @@ constexpr int vectors_for(int rows) {
   int vectors = kIndirectVectors;
   while (vectors > 1 && rows * vectors + (rows < vectors ? rows : vectors) + kPassing > kRegisters) --vectors;
   return vectors;
-}
-
-template <class T>
-FASTCONV_INLINE void store_lanes(T* p, Vector<T> v, int64_t count) {
-#if FASTCONV_VECTOR_BYTES == 64
-  store_some(p, v, (int)count);
-#else  // by halves: masked stores are slow on some processors that have them
-  T lanes[kLanes<T>];
-  store(lanes, v);
-  int64_t done = 0;
-  if (kLanes<T> > 4 && (count & 4)) __builtin_memcpy(p, lanes, 4 * sizeof(T)), done = 4;
-  if (count & 2) __builtin_memcpy(p + done, lanes + done, 2 * sizeof(T)), done += 2;
-  if (count & 1) p[done] = lanes[done];
-#endif
 }
 
 // Results that are no neighbours: `tile` holds rows x lanes of one vector of pixels.
@@ -201,14 +183,16 @@ void indirect_tile(const IndirectTile<T>& g) {
 
 template <class T, int... i>
 constexpr IndirectKernel<T> make_indirect_rows(Indices<i...>) {
-  IndirectKernel<T> kernel{kLanes<T>, kTileRows, {}, {}};
+  IndirectKernel<T> kernel{kLanes<T>, kTileRows, {}, {}, {}, {}, {}};
   ((kernel.vectors[i] = vectors_for(i + 1), kernel.run[i] = indirect_tile<T, i + 1>), ...);
   return kernel;
 }
 
 template <class T>
 constexpr IndirectKernel<T> make_indirect_kernel() {
-  return make_indirect_rows<T>(typename MakeIndices<kTileRows>::type{});
+  IndirectKernel<T> kernel = make_indirect_rows<T>(typename MakeIndices<kTileRows>::type{});
+  add_channels<T>(kernel);
+  return kernel;
 }
 
 }  // namespace

@@ -1,0 +1,292 @@
+#include "indirect_channels.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "../buffer.h"
+#include "gather_nest.h"
+#include "weight_panels.h"
+
+namespace fastconv {
+namespace {
+
+int width_index(int64_t width) { return width == 2 ? 0 : width == 4 ? 1 : 2; }
+
+// What one thread works in; the same carving measures and lays out.
+template <class T>
+struct Scratch {
+  T *stage, *weights;
+  int64_t* offset;
+  PixelPlace* pixels;
+
+  Scratch(Carver& carver, const ConvPlan& plan) {
+    int64_t stage_size = 0, depth = 0, count = 0;
+    for (size_t i = 0; i < plan.gathers.size(); ++i) {
+      const GatherBlocking& b = plan.blocking.gathers[i];
+      const int64_t channels = plan.gathers[i].src_c * plan.problem.groups;
+      if (!b.stage.in_place) stage_size = std::max(stage_size, b.stage.plane * channels + kPackSlack);
+      depth = std::max(depth, plan.gathers[i].depth());
+      count = std::max(count, b.block_rows * b.block_cols);
+    }
+    stage = carver.take<T>(stage_size);
+    weights = carver.take<T>(2 * plan.machine.lanes(sizeof(T)) * depth + kPackSlack);
+    offset = carver.take<int64_t>(depth);
+    pixels = carver.take<PixelPlace>(count + kIndirectPixels);
+  }
+};
+
+// Where a tile of channels lies.
+struct Tile {
+  int64_t channel, count;  // result channels, of all groups
+  int64_t source;          // first source channel, of all groups
+  int64_t vectors;
+};
+
+template <class T>
+class ChannelsRun {
+ public:
+  ChannelsRun(const ConvPlan& plan, const ConvOperands& operands, std::byte* workspace)
+      : plan_(plan),
+        p_(plan.problem),
+        kernel_(typed<T>(kernels_for(plan.machine.isa).indirect)),
+        width_(shared_width(plan.problem, plan.machine)),
+        weights_(static_cast<const T*>(operands.w)),
+        packed_(static_cast<const T*>(operands.packed)),
+        bias_(static_cast<const T*>(operands.bias)),
+        residual_(static_cast<const T*>(operands.residual)),
+        curve_(curve_of<T>(plan)) {
+    const bool forward = p_.direction == Direction::forward;
+    src_ = static_cast<const T*>(forward ? operands.x : operands.y);
+    dst_ = static_cast<T*>(forward ? operands.y : operands.x);
+    Carver carver(workspace);
+    for (int t = 0; t < plan.threads; ++t) {
+      Carver thread(carver.take<std::byte>(static_cast<int64_t>(plan.blocking.thread_bytes)));
+      scratch_.emplace_back(thread, plan);
+      listed_.push_back({});
+    }
+  }
+
+  void item(int64_t item, int thread, Interrupt& interrupt) {
+    const auto [index, block, image, group, split, block_id] = work_of(plan_.gathers, plan_.blocking, 1, item);
+    const Gather& g = plan_.gathers[index];
+    const GatherBlocking& b = plan_.blocking.gathers[index];
+    const Scratch<T>& s = scratch_[thread];
+    list_pixels(index, block, thread);
+    const T* const src = read_pixels(g, b, block, image, s);
+    T* const dst = dst_ + image * dst_pixels(g) * dst_channels(g) + place(g, block.d, block.h0, block.w0);
+    ChannelsTile<T> t{};
+    t.offset = s.offset;
+    t.depth = width_ ? g.taps() : g.depth();
+    t.pixels = s.pixels;
+    t.count = block.pixels();
+    set_clamp(t, p_.activation, true);
+    const Split parts{channel_tiles(p_, b, plan_.machine), b.c_splits};
+    for (int64_t i = parts.begin(split); i < parts.begin(split + 1) && !interrupt.stop_here(thread); ++i) {
+      const Tile tile = set_weights(index, i, s, t);
+      t.src = src + tile.source;
+      t.dst = dst + tile.channel;
+      t.bias = bias_ ? bias_ + tile.channel : nullptr;
+      t.add = residual_ ? residual_ + (t.dst - dst_) : nullptr;
+      t.channels = tile.count;
+      (width_ ? kernel_.groups[width_index(width_)] : kernel_.channels[tile.vectors - 1])(t);
+      if (curve_) bend(g, block, t);
+    }
+  }
+
+ private:
+  // What a thread's list of pixels is for.
+  struct Listed {
+    int64_t gather = -1, rows = 0, cols = 0;
+  };
+
+  int64_t src_channels(const Gather& g) const { return g.src_c * p_.groups; }
+  int64_t dst_channels(const Gather& g) const { return g.dst_c * p_.groups; }
+  static int64_t dst_pixels(const Gather& g) { return g.d().dst_full * g.h().dst_full * g.w().dst_full; }
+
+  // Offset of a result's channels in its image.
+  int64_t place(const Gather& g, int64_t jd, int64_t jh, int64_t jw) const {
+    const auto at = [](const Walk& walk, int64_t j) { return walk.dst_start + j * walk.dst_step; };
+    return ((at(g.d(), jd) * g.h().dst_full + at(g.h(), jh)) * g.w().dst_full + at(g.w(), jw)) * dst_channels(g);
+  }
+
+  // Offsets count from the first pixel of the block: blocks of the same extents share them.
+  void list_pixels(size_t index, const PixelBlock& block, int thread) {
+    const Gather& g = plan_.gathers[index];
+    const GatherBlocking& b = plan_.blocking.gathers[index];
+    const Scratch<T>& s = scratch_[thread];
+    Listed& listed = listed_[thread];
+    const Listed wanted{static_cast<int64_t>(index), block.h1 - block.h0, block.cols()};
+    const int64_t channels = src_channels(g);
+    if (listed.gather != wanted.gather) {
+      int64_t* offset = s.offset;
+      for (int64_t c = 0; c < (width_ ? 1 : g.src_c); ++c)
+        for (const int64_t tap : b.stage.tap_offset) *offset++ = tap * channels + c;
+    } else if (listed.rows == wanted.rows && listed.cols == wanted.cols) {
+      return;
+    }
+    listed = wanted;
+    PixelPlace* px = s.pixels;
+    for (int64_t row = 0; row < wanted.rows; ++row) {
+      const int64_t src = b.stage.row_offset(g, block, block.h0 + row) - b.stage.row_offset(g, block, block.h0);
+      const int64_t dst = place(g, 0, row, 0) - place(g, 0, 0, 0);
+      for (int64_t col = 0; col < wanted.cols; ++col)
+        *px++ = {(src + col * g.w().src_step) * channels, dst + col * g.w().dst_step * dst_channels(g)};
+    }
+    std::fill_n(px, kIndirectPixels, px[-1]);
+  }
+
+  const T* read_pixels(const Gather& g, const GatherBlocking& b, const PixelBlock& block, int64_t image,
+                       const Scratch<T>& s) const {
+    const int64_t channels = src_channels(g);
+    const T* const source = src_ + image * g.d().src * g.h().src * g.w().src * channels;
+    if (b.stage.in_place) return source + b.stage.row_offset(g, block, block.h0) * channels;
+    const Walk &d = g.d(), &h = g.h(), &w = g.w();
+    const int64_t rows = (block.h1 - block.h0 - 1) * h.src_step + extent(h);
+    const int64_t cols = (block.cols() - 1) * w.src_step + extent(w);
+    const int64_t first_row = block.h0 * h.src_step + h.least_offset(),
+                  first = block.w0 * w.src_step + w.least_offset();
+    const int64_t begin = std::clamp<int64_t>(-first, 0, cols), end = std::clamp(w.src - first, begin, cols);
+    const auto zero = [channels](T* from, int64_t pixels) {
+      std::memset(from, 0, static_cast<size_t>(pixels * channels) * sizeof(T));
+    };
+    for (int64_t td = 0; td < d.taps; ++td) {
+      const int64_t z = d.position(block.d, td);
+      for (int64_t r = 0; r < rows; ++r) {
+        T* const to = s.stage + (td * b.stage.slice + r * b.stage.row) * channels;
+        const int64_t y = first_row + r;
+        if (z < 0 || z >= d.src || y < 0 || y >= h.src) {
+          zero(to, cols);
+          continue;
+        }
+        zero(to, begin);
+        if (begin < end)
+          std::memcpy(to + begin * channels, source + ((z * h.src + y) * w.src + first + begin) * channels,
+                      static_cast<size_t>((end - begin) * channels) * sizeof(T));
+        zero(to + end * channels, cols - end);
+      }
+    }
+    return s.stage;
+  }
+
+  Tile set_weights(size_t index, int64_t i, const Scratch<T>& s, ChannelsTile<T>& t) const;
+
+  // The activation's curve over the results of a call of the kernel.
+  void bend(const Gather& g, const PixelBlock& block, const ChannelsTile<T>& t) const {
+    for (int64_t row = 0; row < block.h1 - block.h0; ++row)
+      curve_({t.dst + place(g, 0, row, 0) - place(g, 0, 0, 0), g.w().dst_step * dst_channels(g), 1, block.cols(),
+              t.channels});
+  }
+
+  const ConvPlan& plan_;
+  const ConvProblem& p_;
+  const IndirectKernel<T>& kernel_;
+  const int64_t width_;
+  const T *weights_, *packed_, *bias_, *residual_, *src_;
+  const CurveFunction<T> curve_;
+  T* dst_;
+  std::vector<Scratch<T>> scratch_;
+  std::vector<Listed> listed_;
+};
+
+// A vector of groups that share it: panel[tap][channel of the group][lane].
+template <class T>
+void pack_shared(const ConvPlan& plan, size_t index, int64_t first, int64_t width, const T* w, T* panel) {
+  const ConvProblem& p = plan.problem;
+  const Gather& g = plan.gathers[index];
+  const int64_t lanes = plan.machine.lanes(sizeof(T)), taps = p.taps();
+  const bool forward = p.direction == Direction::forward;
+  const auto at = [](const Walk& walk, int64_t t) { return walk.tap_start + t * walk.tap_step; };
+  for (int64_t td = 0; td < g.d().taps; ++td)
+    for (int64_t th = 0; th < g.h().taps; ++th)
+      for (int64_t tw = 0; tw < g.w().taps; ++tw) {
+        const int64_t tap = (at(g.d(), td) * p.h().kernel + at(g.h(), th)) * p.w().kernel + at(g.w(), tw);
+        for (int64_t s = 0; s < width; ++s)
+          for (int64_t i = 0; i < lanes; ++i) {
+            const int64_t channel = first + i, base = channel - channel % width, own = channel % width;
+            const int64_t filter = forward ? channel : base + s, element = forward ? s : own;
+            *panel++ = channel < p.in_c ? w[(filter * width + element) * taps + tap] : T{0};
+          }
+      }
+}
+
+template <class T>
+Tile ChannelsRun<T>::set_weights(size_t index, int64_t i, const Scratch<T>& s, ChannelsTile<T>& t) const {
+  const Gather& g = plan_.gathers[index];
+  const GatherBlocking& b = plan_.blocking.gathers[index];
+  const int64_t lanes = kernel_.lanes;
+  if (width_) {
+    const int64_t first = i * lanes;
+    if (!packed_) pack_shared(plan_, index, first, width_, weights_, s.weights);
+    t.weights = packed_ ? packed_ + b.packed_offset + first * g.depth() : s.weights;
+    return {first, std::min(lanes, dst_channels(g) - first), first, 1};
+  }
+  const int64_t group = i / b.channel_tiles.parts;
+  const WeightTile tile = weight_tile(plan_, index, group, 0, i % b.channel_tiles.parts);
+  if (!packed_) pack_weight_tile(plan_, index, tile, weights_, s.weights);
+  t.weights = packed_ ? packed_ + tile.packed_offset : s.weights;
+  return {group * g.dst_c + tile.first, tile.count, group * g.src_c, tile.width / lanes};
+}
+
+template <class T>
+size_t thread_bytes(const ConvPlan& plan) {
+  Carver carver(nullptr);
+  const Scratch<T> scratch(carver, plan);
+  return carver.used();
+}
+
+// The elements of all panels; sets where those of each gather begin.
+int64_t lay_out_panels(ConvPlan& plan) {
+  if (!shared_width(plan.problem, plan.machine)) return lay_out_weights(plan);
+  int64_t total = 0;
+  for (size_t i = 0; i < plan.gathers.size(); ++i) {
+    GatherBlocking& b = plan.blocking.gathers[i];
+    b.packed_offset = total;
+    total += b.channel_tiles.parts * plan.machine.lanes(static_cast<int64_t>(size_of(plan.problem.dtype))) *
+             plan.gathers[i].depth();
+  }
+  return total + kPackSlack;
+}
+
+}  // namespace
+
+void prepare_indirect_channels(ConvPlan& plan) {
+  const ConvProblem& p = plan.problem;
+  for (const Gather& g : plan.gathers) {
+    GatherBlocking b = block_channels(p, g, plan.machine, plan.threads);
+    b.first_item = plan.blocking.items;
+    plan.blocking.items += p.batch * b.blocks() * b.c_splits;
+    plan.blocking.gathers.push_back(std::move(b));
+  }
+  plan.packed_bytes = static_cast<size_t>(lay_out_panels(plan) * static_cast<int64_t>(size_of(p.dtype)));
+  plan.blocking.thread_bytes = p.dtype == DType::float32 ? thread_bytes<float>(plan) : thread_bytes<double>(plan);
+  plan.workspace_bytes = static_cast<size_t>(plan.threads) * plan.blocking.thread_bytes;
+}
+
+void pack_indirect_channels(const ConvPlan& plan, const void* w, void* packed, Interrupt& interrupt) {
+  const int64_t width = shared_width(plan.problem, plan.machine);
+  if (!width) return pack_gathers(plan, w, packed, interrupt);
+  visit_dtype(plan.problem.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    for (size_t index = 0; index < plan.gathers.size(); ++index) {
+      const GatherBlocking& b = plan.blocking.gathers[index];
+      const int64_t lanes = plan.machine.lanes(sizeof(T));
+      parallel_for(b.channel_tiles.parts, plan.threads, interrupt, [&](int64_t i, int) {
+        T* const panel = static_cast<T*>(packed) + b.packed_offset + i * lanes * plan.gathers[index].depth();
+        pack_shared(plan, index, i * lanes, width, static_cast<const T*>(w), panel);
+      });
+    }
+  });
+}
+
+void run_indirect_channels(const ConvPlan& plan, const ConvOperands& operands, std::byte* workspace,
+                           Interrupt& interrupt) {
+  visit_dtype(plan.problem.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    if (!covers_result(plan.gathers)) fill_uncovered<T>(plan, operands);
+    ChannelsRun<T> run(plan, operands, workspace);
+    parallel_for(plan.blocking.items, plan.threads, interrupt,
+                 [&](int64_t item, int thread) { run.item(item, thread, interrupt); });
+  });
+}
+
+}  // namespace fastconv
