@@ -179,6 +179,12 @@ CASES: tuple[ConvCase, ...] = (
     _square("depthwise_4_strided_dilated", 1, 5, 5, 22, 4, stride=2, padding=3, dilation=3, groups=5, bias=True),
     _square("depthwise_plane_within_a_vector", 1, 21, 21, 3, 3, padding=1, groups=21, bias=True),
     _square("depthwise_multiplier_strided", 1, 5, 10, 11, 5, stride=2, padding=2, groups=5, bias=True),
+    _square("depthwise_many_small", 3, 40, 40, 14, 3, padding=1, groups=40, bias=True, activation="relu6"),
+    ConvCase("depthwise_uneven", 2, 6, 6, (6, 19), (3, 3), (1, 1), ((2, 0), (0, 3)), (1, 2), groups=6, bias=True),
+    ConvCase("depthwise_5_rows_dilated", 1, 5, 5, (12, 25), (5, 5), (1, 1), ((3, 1), (1, 2)), (2, 1), groups=5),
+    ConvCase("depthwise_strided_even", 2, 5, 5, (11, 34), (3, 3), (2, 2), ((1, 1), (1, 1)), groups=5, bias=True),
+    ConvCase("depthwise_strided_odd", 2, 5, 5, (8, 37), (3, 3), (2, 2), ((0, 2), (2, 0)), groups=5, activation="relu"),
+    ConvCase("depthwise_5_strided_unevenly", 2, 5, 5, (10, 11), (5, 5), (2, 2), ((1, 2), (3, 1)), groups=5, bias=True),
     ConvCase("depthwise_1d", 2, 7, 7, (19,), (4,), (1,), ((3, 0),), groups=7, bias=True),
     # -- padding --------------------------------------------------------------------------------------------------
     ConvCase("asymmetric_padding", 2, 5, 6, (9, 8), (3, 3), (1, 1), ((0, 1), (2, 0)), bias=True),

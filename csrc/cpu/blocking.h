@@ -65,7 +65,7 @@ struct WeightOuterBlocking {
 };
 
 // Which loop nest a depthwise problem takes (algorithms/depthwise_nests.h).
-enum class DepthwiseNest : uint8_t { image, turned, staged, channels, sums };
+enum class DepthwiseNest : uint8_t { image, planes, turned, staged, channels, sums };
 
 // How a convolution by Winograd's algorithm is divided (algorithms/winograd.h). Sizes are in elements.
 struct WinogradBlocking {

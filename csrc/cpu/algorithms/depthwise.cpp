@@ -34,6 +34,14 @@ double turned_cycles(const Gather& g, double lanes) {
   return (6.4 * elements + 0.6 * results * static_cast<double>(g.taps())) / lanes;
 }
 
+// From copies between zeros: fitted to planes of 7 to 28 and filters of 3 to 7, AVX2.
+double planes_cycles(const Gather& g, double lanes) {
+  const double vectors = std::ceil(static_cast<double>(g.w().dst) / lanes) * static_cast<double>(g.h().dst);
+  // 8 sums and 7 of the filter leave no register for what they are multiplied with.
+  const double tap = g.taps() > 25 && static_cast<double>(g.w().dst) > lanes ? 0.8 : 0.6;
+  return vectors * (tap * static_cast<double>(g.taps()) + 3.6) + 25;
+}
+
 // One plane in and one out per group, and rows and columns of results that are neighbours.
 bool can_turn(const ConvProblem& p, const std::vector<Gather>& gathers) {
   return p.layout == Layout::nchw && p.out_c_group() == 1 && p.d().in == 1 && p.d().out == 1 && p.d().kernel == 1 &&
@@ -51,8 +59,12 @@ DepthwiseNest nest_for(const ConvProblem& p, const Machine& machine) {
     return DepthwiseNest::channels;
   const std::vector<Gather> gathers = make_gathers(p);
   const double lanes = lanes_of(p, machine);
-  if (packable && can_turn(p, gathers) && turned_cycles(gathers[0], lanes) < image_cycles(gathers[0], lanes))
-    return DepthwiseNest::turned;
+  const bool simple = can_turn(p, gathers);
+  const double turned = simple && packable ? turned_cycles(gathers[0], lanes) : HUGE_VAL;
+  const double image = image_cycles(gathers[0], lanes);
+  if (simple && can_copy_planes(p, gathers, machine) && planes_cycles(gathers[0], lanes) < std::min(turned, image))
+    return DepthwiseNest::planes;
+  if (turned < image) return DepthwiseNest::turned;
   const int64_t step_w = p.direction == Direction::forward ? p.w().stride : 1;
   const bool in_place = p.layout == Layout::nchw && reads_in_place(machine) && step_w <= 2;
   return in_place ? DepthwiseNest::image : DepthwiseNest::staged;
@@ -79,7 +91,7 @@ double depthwise_cost(const ConvProblem& p, const Machine& machine, int threads)
       cycles += turn ? turn + 0.6 * static_cast<double>(g.pixels() * g.taps()) / lanes : turned_cycles(g, lanes);
       continue;
     }
-    cycles += image_cycles(g, lanes);
+    cycles += nest == DepthwiseNest::planes ? planes_cycles(g, lanes) : image_cycles(g, lanes);
     if (nest == DepthwiseNest::staged)
       cycles += static_cast<double>(g.src_c * g.d().dst * g.h().dst) *
                 std::ceil(static_cast<double>(g.w().dst) / lanes) *
@@ -93,6 +105,8 @@ void depthwise_prepare(ConvPlan& plan) {
   switch (plan.blocking.depthwise_nest) {
     case DepthwiseNest::image:
       return prepare_depthwise_image(plan);
+    case DepthwiseNest::planes:
+      return prepare_depthwise_planes(plan);
     case DepthwiseNest::turned:
       return prepare_depthwise_turned(plan);
     case DepthwiseNest::staged:
@@ -115,6 +129,8 @@ void depthwise_run(const ConvPlan& plan, const ConvOperands& operands, std::byte
   switch (plan.blocking.depthwise_nest) {
     case DepthwiseNest::image:
       return run_depthwise_image(plan, operands, workspace, interrupt);
+    case DepthwiseNest::planes:
+      return run_depthwise_planes(plan, operands, workspace, interrupt);
     case DepthwiseNest::turned:
       return run_depthwise_turned(plan, operands, workspace, interrupt);
     case DepthwiseNest::staged:

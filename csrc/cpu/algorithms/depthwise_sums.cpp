@@ -56,12 +56,33 @@ int64_t channels_of_item(const ConvPlan& plan) {
   return std::clamp<int64_t>(channels, 1, p.out_c);
 }
 
+// Copies of the planes of x between zeros: where they and the results stay in L1.
+struct Copy {
+  bool used = false;
+  int64_t left = 0, row = 0, elements = 0;
+  Copy(const ConvProblem& p, const Machine& machine) {
+    const Axis &h = p.h(), &w = p.w();
+    const int64_t bytes = static_cast<int64_t>(size_of(p.dtype)), lanes = machine.lanes(bytes);
+    const auto plain = [](const Axis& a) { return a.stride == 1; };
+    const bool square = h.kernel == w.kernel && (w.kernel == 3 || w.kernel == 5 || w.kernel == 7);
+    if (p.layout == Layout::nhwc || !square || !plain(h) || !plain(w) || h.dilation != 1 || p.out_c_group() != 1 ||
+        p.d().in != 1 || p.d().out != 1 || p.d().kernel != 1)
+      return;
+    left = std::max<int64_t>(0, w.pad_lo);
+    const int64_t read = left - w.pad_lo + ceil_div(w.out, lanes) * lanes + (w.kernel - 1) * w.dilation;
+    row = ceil_div(std::max(left + std::max(w.in, lanes), read) * bytes, 64) * 64 / bytes;
+    elements = h.in * row;
+    used = (2 * elements + h.out * w.out) * bytes <= machine.l1_bytes / 2;
+  }
+};
+
 template <class T>
 class SumsRun {
  public:
   SumsRun(const ConvPlan& plan, const ConvOperands& operands, std::byte* workspace)
       : p_(plan.problem),
         division_(divide(plan.problem)),
+        copy_(plan.problem, plan.machine),
         channels_{p_.out_c, division_.channels_last ? 1 : ceil_div(p_.out_c, channels_of_item(plan))},
         most_channels_(channels_of_item(plan)),
         kernel_(typed<T>(kernels_for(plan.machine.isa).depthwise)),
@@ -72,6 +93,7 @@ class SumsRun {
     partial_ = carver.take<T>(partial_elements(plan));
     lanes_ = carver.take<T>(lane_elements(plan));
     column_ = carver.take<int64_t>(plan.problem.w().kernel);
+    copies_ = carver.take<T>(copy_elements(plan));
     for (int64_t tw = 0; tw < p_.w().kernel; ++tw) column_[tw] = tw * p_.w().dilation - p_.w().pad_lo;
   }
   static int64_t partial_elements(const ConvPlan& plan) {
@@ -83,12 +105,47 @@ class SumsRun {
     return plan.threads * channels_of_item(plan) * plan.problem.taps() * lanes;
   }
 
+  static int64_t copy_elements(const ConvPlan& plan) {
+    const Copy copy(plan.problem, plan.machine);
+    return copy.used ? plan.threads * 2 * copy.elements : 0;
+  }
+
   void planes_item(int64_t item, int thread, Interrupt& interrupt) const {
     const int64_t block = item % channels_.parts, chunk = item / channels_.parts;
     const int64_t channel0 = channels_.begin(block), channels = channels_.size(block);
     const int64_t of_channel = p_.taps() * kernel_.lanes;
     T* const sums = lanes_ + thread * (most_channels_ * of_channel);
     std::memset(sums, 0, static_cast<size_t>(channels * of_channel) * sizeof(T));
+    if (copy_.used)
+      sum_copies(chunk, channel0, channels, sums, thread, interrupt);
+    else
+      sum_in_place(chunk, channel0, channels, sums, thread, interrupt);
+    kernel_.total(sums, channels * p_.taps(), partial_ + chunk * p_.weight_elements() + channel0 * p_.taps());
+  }
+
+  // Channels of the images of a chunk, whose planes lie one after the other, through copies.
+  void sum_copies(int64_t chunk, int64_t channel0, int64_t channels, T* sums, int thread, Interrupt& interrupt) const {
+    T* const copies = copies_ + thread * 2 * copy_.elements;
+    std::fill_n(copies, 2 * copy_.elements, T{0});
+    DepthwisePlaneSums<T> t{};
+    t.from = {nullptr, channels, p_.h().in, p_.w().in, {copies, copies + copy_.elements}, copy_.left, copy_.row};
+    t.read = copy_.left - p_.w().pad_lo;
+    t.first_h = -p_.h().pad_lo;
+    t.tap_w = p_.w().dilation;
+    t.rows = p_.h().out;
+    t.cols = p_.w().out;
+    t.sums = sums;
+    for (int64_t image = division_.chunks.begin(chunk); image < division_.chunks.begin(chunk + 1); ++image) {
+      if (interrupt.stop_here(thread)) return;
+      t.from.x = x_ + (image * p_.in_c + channel0) * p_.h().in * p_.w().in;
+      t.y = y_ + (image * p_.out_c + channel0) * t.rows * t.cols;
+      kernel_.plane_sums[(p_.w().kernel - 3) / 2](t);
+    }
+  }
+
+  void sum_in_place(int64_t chunk, int64_t channel0, int64_t channels, T* sums, int thread,
+                    Interrupt& interrupt) const {
+    const int64_t of_channel = p_.taps() * kernel_.lanes;
     DepthwiseSums<T> t{};
     t.x_row = t.in_w = p_.w().in;
     t.in_h = p_.h().in;
@@ -116,7 +173,6 @@ class SumsRun {
         }
       }
     }
-    kernel_.total(sums, channels * p_.taps(), partial_ + chunk * p_.weight_elements() + channel0 * p_.taps());
   }
 
   void channels_item(int64_t chunk, int thread, Interrupt& interrupt) const {
@@ -176,11 +232,12 @@ class SumsRun {
 
   const ConvProblem& p_;
   const Division division_;
+  const Copy copy_;
   const Split channels_;         // of the results of an item, NCHW
   const int64_t most_channels_;  // channels whose sums a thread holds
   const DepthwiseKernel<T>& kernel_;
   const T *x_, *y_;
-  T *w_, *partial_, *lanes_;
+  T *w_, *partial_, *lanes_, *copies_;
   int64_t* column_;
 };
 
@@ -204,6 +261,7 @@ void prepare_depthwise_sums(ConvPlan& plan) {
     carver.take<T>(SumsRun<T>::partial_elements(plan));
     carver.take<T>(SumsRun<T>::lane_elements(plan));
     carver.take<int64_t>(plan.problem.w().kernel);
+    carver.take<T>(SumsRun<T>::copy_elements(plan));
     return carver.used();
   });
 }

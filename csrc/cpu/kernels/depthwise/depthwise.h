@@ -117,6 +117,47 @@ struct DepthwiseTurn {
   int64_t rows, planes_row, lanes_row;
 };
 
+// Planes one after the other, and two copies between zeros that take turns: a kernel stores element q of row r at
+// copy[..][first + r * row + q], and nothing else but what is behind it up to a whole vector, where in_w is less.
+template <class T>
+struct DepthwiseCopies {
+  const T* x;
+  int64_t planes, in_h, in_w;
+  T* copy[2];
+  int64_t first, row;
+};
+
+// One filter over each of several planes; filter i and result i belong to plane i.
+//
+//   y[r * cols + q] = act( bias[i] (+ add, placed as y is) + sum over th, tw of  w[(th * ker + tw) * w_step] *
+//                          copy[read + (r + th * tap_h) * row + q + tw * tap_w] )
+//
+// tap_h is 1. Whole vectors of the copy are read that begin with a result, of a row or of y what is less. add is not y.
+template <class T>
+struct DepthwisePlanes {
+  DepthwiseCopies<T> from;
+  int64_t read, tap_h, tap_w;
+  const T* w;
+  int64_t w_step;  // 1; or -1, and w is the last element of the first filter
+  T* y;
+  int64_t rows, cols;
+  const T *bias, *add;  // or null
+  bool activate;
+  T low, high;
+};
+
+// The weight gradient of each of several planes: sums of plane i as those of DepthwiseSums, one behind the other, with
+//   X(r, th)(q, tw) = copy[read + row_of_x * row + q + tw * tap_w],  row_of_x = first_h + r + th,  0 outside [0, in_h)
+// The copy is read up to whole vectors behind the last column, and must be finite there.
+template <class T>
+struct DepthwisePlaneSums {
+  DepthwiseCopies<T> from;
+  int64_t read, first_h, tap_w;
+  const T* y;
+  int64_t rows, cols;
+  T* sums;
+};
+
 template <class T>
 struct DepthwiseKernel {
   using Run = void (*)(const DepthwiseTile<T>&);
@@ -130,6 +171,9 @@ struct DepthwiseKernel {
   void (*sums)(const DepthwiseSums<T>&);
   void (*pixel_sums)(const DepthwisePixelSums<T>&);
   void (*total)(const T* sums, int64_t count, T* to);  // to[i] = the sum of the lanes of vector i
+  // Filters of 3x3, 5x5, 7x7; null for processors older than AVX2, plane_sums also without masks.
+  void (*planes[3])(const DepthwisePlanes<T>&);
+  void (*plane_sums[3])(const DepthwisePlaneSums<T>&);
   int lanes;
 
   Run unrolled_for(const DepthwiseTile<T>& t) const {

@@ -10,6 +10,8 @@
 #include "channel_sums.h"
 #include "channels.h"
 #include "isa.h"
+#include "padded.h"
+#include "padded_sums.h"
 #include "pairs.h"
 #include "planes.h"
 #include "sums.h"
@@ -122,11 +124,21 @@ constexpr DepthwiseKernel<T> make_depthwise_kernel() {
                                nullptr,
                                channel_sums<T>,
                                nullptr,
+                               {},
+                               {},
                                kLanes<T>};
+  if constexpr (kTuned) {
+    kernel.planes[0] = planes_tile<T, 3>;
+    kernel.planes[1] = planes_tile<T, 5>;
+    kernel.planes[2] = planes_tile<T, 7>;
+  }
   if constexpr (kMaskedLoads) {
     kernel.pairs = pairs_tile<T>;
     kernel.sums = plane_sums<T>;
     kernel.total = total_of_lanes<T>;
+    kernel.plane_sums[0] = plane_sums_tile<T, 3>;
+    kernel.plane_sums[1] = plane_sums_tile<T, 5>;
+    kernel.plane_sums[2] = plane_sums_tile<T, 7>;
   }
   return kernel;
 }
