@@ -220,6 +220,8 @@ double gather_cycles(const ConvProblem& p, const Gather& g, const GatherBlocking
     const int64_t read = g.src_c * (rows * g.h().src_step + g.h().taps) * g.w().src * bytes;
     if (read > m.l1_bytes && g.dst_c > max_rows)
       cycles += runs / passes * depth * (b.channels_on_vector ? kJump : jump_cycles(p, m));
+    // At the end of the source a vector would reach behind it, and is packed.
+    if (!b.channels_on_vector && rows_follow(p, g) && g.pixels() % lanes != 0) cycles += depth * kPackVector;
   }
   cycles += runs * kTile;
   if (!b.panels && rows_follow(p, g)) return cycles;  // read in place
