@@ -7,8 +7,8 @@ namespace fastconv::cuda {
 
 std::span<const CudaAlgorithm> algorithms() {
   static constexpr CudaAlgorithm table[] = {
-      FASTCONV_ROW(depthwise, true), FASTCONV_ROW(direct, true),    FASTCONV_ROW(im2col_wgmma, true),
-      FASTCONV_ROW(im2col, true),    FASTCONV_ROW(reference, true),
+      FASTCONV_ROW(depthwise, true), FASTCONV_ROW(direct, true), FASTCONV_ROW(im2col_wgmma, true),
+      FASTCONV_ROW(pointwise, true), FASTCONV_ROW(im2col, true), FASTCONV_ROW(reference, true),
   };
   return table;
 }

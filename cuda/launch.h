@@ -4,7 +4,6 @@
 #include <cuda_runtime.h>
 
 #include <cstdlib>
-#include <functional>
 #include <string>
 #include <tuple>
 

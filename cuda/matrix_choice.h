@@ -6,6 +6,7 @@
 //   a multiprocessor  its share of the blocks, step after step; kAlone if that is one block
 //   the device        no less than the arrays take to pass through memory
 //   splits            one more launch, and the partial sums written and read
+// Of a plain matrix (pointwise.cpp) all is whole chunks, and no tile is of fused multiply-adds.
 #pragma once
 
 #include <cmath>
@@ -62,8 +63,9 @@ inline double step_cycles(const MatrixShape& s, const Target& t, bool whole_chun
   return std::max({products / rate, shared, brought});
 }
 
-inline double matrix_cycles(const ConvProblem& p, const Gather& g, const Target& t, const MatrixShape& s, int splits) {
-  const bool whole = p.layout == Layout::nhwc && g.src_c * static_cast<int64_t>(size_of(t.element)) % 16 == 0;
+inline double matrix_cycles(const ConvProblem& p, const Gather& g, const Target& t, const MatrixShape& s, int splits,
+                            bool plain) {
+  const bool whole = plain || (p.layout == Layout::nhwc && g.src_c * int64_t(size_of(t.element)) % 16 == 0);
   const double steps = static_cast<double>(g.taps()) * divided(double(g.src_c), step_channels(s, t)),
                pixels = static_cast<double>(p.batch * g.pixels()),
                blocks = divided(pixels, s.n) * divided(double(g.dst_c), s.m) * double(p.groups) * splits,
@@ -87,9 +89,9 @@ inline bool may_split(const ConvProblem& p, const std::vector<Gather>& gathers, 
 }
 
 // With `sums` the order of every sum is that of another choice: a different tile does not change it.
-inline MatrixChoice least_cycles(const ConvProblem& p, const std::vector<Gather>& gathers, const Target& t,
+inline MatrixChoice least_cycles(const ConvProblem& p, const std::vector<Gather>& gathers, const Target& t, bool plain,
                                  const MatrixChoice* sums = nullptr) {
-  const bool half = is_half(t), simt = !half && t.precision != Precision::tf32,
+  const bool half = is_half(t), simt = !plain && !half && t.precision != Precision::tf32,
              mma = half || t.precision != Precision::fp32_simt;
   const MatrixShape shapes[] = {{false, MatrixTile::large, 128, is_split(t) ? 64 : 128},
                                 {false, MatrixTile::medium, 64, 64},
@@ -103,7 +105,7 @@ inline MatrixChoice least_cycles(const ConvProblem& p, const std::vector<Gather>
     for (int splits = 1; splits <= kMostSplits; splits *= 2) {
       if (sums ? sums->splits != splits : gathers.empty() || !may_split(p, gathers, t, s, splits)) continue;
       double cycles = 0;
-      for (const Gather& g : gathers) cycles += matrix_cycles(p, g, t, s, splits);
+      for (const Gather& g : gathers) cycles += matrix_cycles(p, g, t, s, splits, plain);
       if (best.cycles < 0 || cycles < best.cycles) best = {s.simt, s.tile, splits, cycles};
     }
   }
@@ -111,12 +113,13 @@ inline MatrixChoice least_cycles(const ConvProblem& p, const std::vector<Gather>
   return best;
 }
 
-inline MatrixChoice choose_matrix(const ConvProblem& p, const std::vector<Gather>& gathers, const Target& t) {
-  if (!t.exact) return least_cycles(p, gathers, t);
+inline MatrixChoice choose_matrix(const ConvProblem& p, const std::vector<Gather>& gathers, const Target& t,
+                                  bool plain = false) {
+  if (!t.exact) return least_cycles(p, gathers, t, plain);
   ConvProblem one = p;
   one.batch = 1;
-  const MatrixChoice sums = least_cycles(one, gathers, t);
-  return least_cycles(p, gathers, t, &sums);
+  const MatrixChoice sums = least_cycles(one, gathers, t, plain);
+  return least_cycles(p, gathers, t, plain, &sums);
 }
 
 }  // namespace fastconv::cuda

@@ -122,6 +122,7 @@ function(fastconv_add_cuda_module)
     csrc/core/pool_problem.cpp
     cuda/plan.cpp
     cuda/algorithms.cpp
+    cuda/algorithms/pointwise.cpp
     cuda/bindings/module.cpp
     cuda/bindings/again.cpp
     cuda/bindings/conv.cpp

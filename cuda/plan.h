@@ -60,10 +60,12 @@ struct ConvPlan {
   bool exact = false;                 // as in Target
   std::optional<PoolProblem> pool{};  // what is pooled after it by a kernel of its own; y is then in the scratch memory
   bool simt = false;                  // im2col: fused multiply-adds instead of tensor cores
+  bool plain_matrix = false;          // pointwise: what is multiplied lies in memory as it is, in whole 16 bytes
   MatrixTile tile = MatrixTile::medium;
   int splits = 1;  // of the steps of a sum, whose partial sums are in the workspace
   size_t packed_bytes = 0;
   size_t workspace_bytes = 0;
+  size_t weight_alignment = 1;  // of weights that are read in place, in bytes; elsewhere their elements' size is enough
 };
 
 Target target_of(const ConvPlan& plan);
@@ -102,7 +104,7 @@ size_t alignment_of(const ConvPlan& plan);
 size_t scratch_bytes(const ConvPlan& plan, bool packed = false);
 
 // Queues everything on the stream; the operands are device memory, contiguous in the problem's layout, aligned as their
-// elements are and x, y and residual to alignment_of(plan) (packed weights and scratch: 16 bytes).
+// elements are, x, y and residual to alignment_of(plan), w to its weight_alignment (packed weights, scratch: 16 bytes).
 void run_plan(const ConvPlan& plan, ConvOperands operands, void* scratch, Stream& stream);
 void run_plan(const ConvPlan& plan, ConvOperands operands, Stream& stream);
 

@@ -14,7 +14,7 @@ from fastconv import cuda
 from fastconv.cuda import DeviceArray, _libraries, _loader
 
 from .cuda_emulator.load import emulated
-from .device_arrays import ByDlpack, ByInterface, Namespaced, OnStream, Posing, emulated_device, numbers
+from .device_arrays import ByDlpack, ByInterface, Namespaced, OnStream, Posing, aligned, emulated_device, numbers
 
 RNG = np.random.default_rng(3)
 X = RNG.integers(-3, 4, (2, 4, 9, 8)).astype(np.float32)
@@ -116,6 +116,24 @@ def test_what_is_not_contiguous_or_aligned_is_copied_by_its_library():
     assert np.array_equal(fastconv.conv2d(shifted, Namespaced(W)).memory, expected)
     with pytest.raises(ValueError, match=r"ByInterface is not C-contiguous and aligned: expected both"):
         fastconv.conv2d(ByInterface(turned.memory, copy=False), ByInterface(W))
+
+
+def test_filters_that_are_read_in_place_are_copied_where_they_begin_anywhere():
+    x, w = RNG.integers(-4, 5, (2, 8, 4, 4)).astype("f4"), RNG.integers(-4, 5, (6, 8, 1, 1)).astype("f4")
+    shifted = aligned(np.concatenate([w.ravel()[:1], w.ravel()]))[1:].reshape(w.shape)
+    assert shifted.ctypes.data % 16 == 4
+    expected = fastconv.conv2d(x, w)
+    for there in (w, shifted, w, shifted):
+        found = fastconv.conv2d(Namespaced(x), Namespaced(there, copy=False), algorithm="pointwise")
+        assert np.array_equal(found.memory, expected)
+    plan = fastconv.plan_conv2d(x.shape, Namespaced(shifted, copy=False), algorithm="pointwise")
+    assert plan.algorithm == "pointwise"
+    for _ in range(2):
+        assert np.array_equal(plan(cuda.asarray(x)).numpy(), expected)
+    y = RNG.integers(-4, 5, expected.shape).astype("f4")
+    slopes = fastconv.grad.conv2d_input(x.shape, w, y)
+    there = [Namespaced(shifted, copy=False), Namespaced(y)]
+    assert np.array_equal(fastconv.grad.conv2d_input(x.shape, *there).memory, slopes)
 
 
 def test_the_words_of_refusal_are_those_of_the_processor():

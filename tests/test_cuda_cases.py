@@ -37,7 +37,8 @@ def test_shared_case(case, direction, layout):
     elif direction == "weight_gradient":
         given["w"] = case.w_shape
     turn = SMALL.index(case) + DIRECTIONS.index(direction) + (layout == "NHWC")
-    runs = [("auto", "fp32"), ("im2col", PRECISIONS[turn % 3]), ("direct", "fp32"), ("depthwise", "fp32")]
+    runs = [("auto", "fp32"), ("im2col", PRECISIONS[turn % 3]), ("pointwise", PRECISIONS[1 + turn % 2])]
+    runs += [("direct", "fp32"), ("depthwise", "fp32")]
     done = 0
     for seed, (algorithm, precision) in enumerate(runs, turn):
         emulated().configure(seed=seed, lazy_copies=seed % 2 == 1)

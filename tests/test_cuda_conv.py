@@ -36,6 +36,8 @@ CASES = [
     Case("plain_3x3", 2, 5, 7, (9, 11), (3, 3), padding=SAME),
     Case("channel_tails", 1, 17, 70, (6, 5), (3, 3), padding=SAME),
     Case("pointwise", 2, 20, 33, (7, 7), (1, 1)),
+    Case("pointwise_planes", 2, 20, 70, (6, 8), (1, 1)),
+    Case("pointwise_grouped", 2, 24, 48, (4, 4), (1, 1), groups=3),
     Case("stem", 1, 3, 16, (23, 21), (7, 7), (2, 2), ((3, 3), (3, 3))),
     Case("strided_gap", 1, 4, 6, (11, 12), (2, 2), (3, 3)),
     Case("dilated", 1, 6, 8, (13, 12), (3, 3), (1, 1), ((2, 2), (2, 2)), (2, 2)),
@@ -135,14 +137,15 @@ def check(case, direction, result, x, w, y, unit):
 UNITS = {"fp32": 32 * 2.0**-24, "fp32-simt": 32 * 2.0**-24, "tf32": 2.0**-10 * 1.05}
 
 
+MATRICES = {"im2col": list(UNITS), "pointwise": ["fp32", "tf32"]}
 TILES = [("large", 1), ("medium", 1), ("small", 3)]  # with the number of splits
 
 
 def runs(turn):
-    """Which algorithm with which precision; im2col with the tiles by turns."""
+    """Which algorithm with which precision; im2col and pointwise with the tiles by turns."""
     for name in emulated().algorithms():
-        if name == "im2col":
-            for i, precision in enumerate(UNITS):
+        if name in MATRICES:
+            for i, precision in enumerate(MATRICES[name]):
                 tile, splits = TILES[(turn + i) % 3]
                 yield precision, {"algorithm": name, "precision": precision, "tile": tile, "splits": splits}
         else:
@@ -150,10 +153,11 @@ def runs(turn):
 
 
 def one_of_each(turn):
-    """Each algorithm once: of the precisions and tiles of im2col one by turns."""
-    found = list(runs(turn))
-    matrix = [run for run in found if run[1]["algorithm"] == "im2col"]
-    return [matrix[turn % 3], *(run for run in found if run not in matrix)]
+    """Each algorithm once: of the precisions and tiles of im2col and pointwise one by turns."""
+    found = {}
+    for run in runs(turn):
+        found.setdefault(run[1]["algorithm"], []).append(run)
+    return [of_name[turn % len(of_name)] for of_name in found.values()]
 
 
 def unsplit(direction):

@@ -36,7 +36,8 @@ HOPPER = [
     Case("long_steps", 2, 64, 64, (40, 40), (3, 3), (8, 8)),
 ]
 RUNS = [("auto", "fp32"), ("reference", "fp32"), ("depthwise", "fp32"), ("direct", "fp32"),
-        ("im2col", "fp32"), ("im2col", "fp32-simt"), ("im2col", "tf32")]  # fmt: skip
+        ("im2col", "fp32"), ("im2col", "fp32-simt"), ("im2col", "tf32"),
+        ("pointwise", "fp32"), ("pointwise", "tf32")]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

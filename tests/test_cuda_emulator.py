@@ -37,7 +37,9 @@ def test_shuffles_and_votes():
         assert np.array_equal(out[warp : warp + 32], np.float32(votes + 0.5 * down + a[warp]))
 
 
-@pytest.mark.parametrize(("kind", "bits", "depth"), [("half", 11, 16), ("bfloat", 8, 16), ("tf32", 11, 8)])
+@pytest.mark.parametrize(
+    ("kind", "bits", "depth"), [("half", 11, 16), ("half_turned", 11, 16), ("bfloat", 8, 16), ("tf32", 11, 8)]
+)
 def test_matrix_instructions(kind, bits, depth):
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((16, depth)), rng.standard_normal((depth, 8))

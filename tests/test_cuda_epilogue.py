@@ -19,7 +19,7 @@ ACTIVATIONS = {
 }
 
 
-@pytest.mark.parametrize("name", ["plain_3x3", "strided_gap", "depthwise"])
+@pytest.mark.parametrize("name", ["plain_3x3", "strided_gap", "depthwise", "pointwise_planes"])
 @pytest.mark.parametrize("direction", ["forward", "input_gradient"])
 def test_bias_and_activation(name, direction):
     case = next(c for c in CASES if c.name == name)

@@ -48,7 +48,7 @@ def test_small_integers_are_exact(case: Case, direction: str, layout: str) -> No
     expected = oracle(case, direction, *given)
     turn = TILED.index(case) + (layout == "NHWC")
     for seed, (algorithm, tile) in enumerate(
-        [("im2col", t) for t in TILES] + [("direct", None), ("depthwise", None)], turn
+        [*product(["im2col", "pointwise"], TILES), ("direct", None), ("depthwise", None)], turn
     ):
         kind = HALVES[seed % 2]
         emulated().configure(seed=seed, lazy_copies=seed // 2 % 2 == 1)
@@ -79,7 +79,7 @@ def test_against_float64(name: str, direction: str, layout: str) -> None:
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("direction", ["forward", "input_gradient"])
-@pytest.mark.parametrize("name", ["plain_3x3", "strided_gap", "depthwise"])
+@pytest.mark.parametrize("name", ["plain_3x3", "strided_gap", "depthwise", "pointwise_grouped"])
 def test_bias_and_activation(name: str, direction: str, layout: str) -> None:
     case = next(c for c in CASES if c.name == name)
     given = [np.clip(a, -1, 1) for a in arrays(case, whole=True)]
@@ -90,13 +90,13 @@ def test_bias_and_activation(name: str, direction: str, layout: str) -> None:
     if direction == "forward":
         sums = sums + residual
     for turn, (activation, function) in enumerate(ACTIVATIONS.items()):
-        for i, algorithm in enumerate(["im2col", "direct", "depthwise"]):
+        for i, algorithm in enumerate(["im2col", "pointwise", "direct", "depthwise"]):
             kind = HALVES[(turn + i) % 2]
             more = {"bias": narrow(bias, kind), "activation": activation, "algorithm": algorithm}
             if direction == "forward":
                 there = residual if layout == "NCHW" else np.moveaxis(residual, 1, -1).copy()
                 more["residual"] = narrow(there, kind)
-            if algorithm == "im2col":
+            if algorithm in ("im2col", "pointwise"):
                 more |= tiled(TILES[turn % 3])
             try:
                 result = run(case, direction, given, kind, layout, **more)

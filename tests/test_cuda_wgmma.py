@@ -85,41 +85,31 @@ TILED = {"base": 4096, "element_bytes": 2, "extent": [64, 128, 9], "stride": [12
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("kind", "changes", "message"),
     [
-        ({"base": 4104}, "not aligned to 16 bytes"),
-        ({"extent": [64, 9, 7, 0]}, "the extent of axis 3 is not from 1"),
-        ({"stride": [120, 1080, 7560]}, "the stride of axis 0 is no multiple of 16 bytes"),
-        ({"stride": [128, 1152, 1 << 40]}, "the stride of axis 2 is 2.40 bytes"),
-        ({"stride": [128, 1168, 8176]}, "the stride of axis 1 is no multiple of that before"),
-        ({"step": [1, 9, 1, 1]}, "the step of axis 1 is not from 1 to 8"),
-        ({"channels": 128}, "longer than the swizzle"),
-        ({"channels": 4}, "row is no multiple of 16 bytes"),
-        ({"pixels": 1025}, "pixels of a column are not from 1 to 1024"),
-        ({"lower": [-129, 0]}, "a corner of the bounding box is not from -128 to 127"),
-        ({"upper": [-1, 128]}, "a corner of the bounding box is not from -128 to 127"),
-        ({"upper": [-1, -8]}, "the bounding box is empty"),
+        ("im2col", {"base": 4104}, "not aligned to 16 bytes"),
+        ("im2col", {"extent": [64, 9, 7, 0]}, "the extent of axis 3 is not from 1"),
+        ("im2col", {"stride": [120, 1080, 7560]}, "the stride of axis 0 is no multiple of 16 bytes"),
+        ("im2col", {"stride": [128, 1152, 1 << 40]}, "the stride of axis 2 is 2.40 bytes"),
+        ("im2col", {"stride": [128, 1168, 8176]}, "the stride of axis 1 is no multiple of that before"),
+        ("im2col", {"step": [1, 9, 1, 1]}, "the step of axis 1 is not from 1 to 8"),
+        ("im2col", {"channels": 128}, "longer than the swizzle"),
+        ("im2col", {"channels": 4}, "row is no multiple of 16 bytes"),
+        ("im2col", {"pixels": 1025}, "pixels of a column are not from 1 to 1024"),
+        ("im2col", {"lower": [-129, 0]}, "a corner of the bounding box is not from -128 to 127"),
+        ("im2col", {"upper": [-1, 128]}, "a corner of the bounding box is not from -128 to 127"),
+        ("im2col", {"upper": [-1, -8]}, "the bounding box is empty"),
+        ("tiled", {"base": 4104}, "not aligned to 16 bytes"),
+        ("tiled", {"stride": [132, 16896]}, "the stride of axis 0 is no multiple of 16 bytes"),
+        ("tiled", {"box": [64, 257, 1]}, "the box's extent of axis 1 is not from 1 to 256"),
+        ("tiled", {"box": [72, 128, 1]}, "longer than the swizzle"),
     ],
 )
-def test_a_tensor_map_that_the_driver_would_refuse(changes, message):
-    emulated().encode_im2col(**IM2COL)
+def test_a_tensor_map_that_the_driver_would_refuse(kind, changes, message):
+    encode, usual = {"im2col": (emulated().encode_im2col, IM2COL), "tiled": (emulated().encode_tiled, TILED)}[kind]
+    encode(**usual)
     with pytest.raises(emulated().EmulationError, match=message):
-        emulated().encode_im2col(**(IM2COL | changes))
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"base": 4104}, "not aligned to 16 bytes"),
-        ({"stride": [132, 16896]}, "the stride of axis 0 is no multiple of 16 bytes"),
-        ({"box": [64, 257, 1]}, "the box's extent of axis 1 is not from 1 to 256"),
-        ({"box": [72, 128, 1]}, "longer than the swizzle"),
-    ],
-)
-def test_a_tiled_map_that_the_driver_would_refuse(changes, message):
-    emulated().encode_tiled(**TILED)
-    with pytest.raises(emulated().EmulationError, match=message):
-        emulated().encode_tiled(**(TILED | changes))
+        encode(**(usual | changes))
 
 
 @pytest.mark.parametrize(

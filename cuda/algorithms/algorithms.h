@@ -16,8 +16,9 @@ FASTCONV_DECLARE_ALGORITHM(depthwise)
 FASTCONV_DECLARE_ALGORITHM(direct)
 FASTCONV_DECLARE_ALGORITHM(im2col)
 FASTCONV_DECLARE_ALGORITHM(im2col_wgmma)
+FASTCONV_DECLARE_ALGORITHM(pointwise)
 FASTCONV_DECLARE_ALGORITHM(reference)
-// im2col on tensor cores, of every element but float64.
+// im2col on tensor cores, of every element but float64; pointwise runs on it.
 size_t im2col_mma_packed_bytes(const ConvPlan&);
 void im2col_mma_pack(const ConvPlan&, const void* w, void* packed, Stream&);
 void im2col_mma_run(const ConvPlan&, const ConvOperands&, std::byte* workspace, Stream&);

@@ -1,6 +1,6 @@
 // im2col on tensor cores, an implicit matrix product with sums in float: float16, bfloat16, and float32 as one or three
-// products of tf32; forward and input gradient, any window, groups, both layouts. A pointwise convolution is the same
-// product with one tap.
+// products of tf32; forward and input gradient, any window, groups, both layouts. A pointwise convolution
+// (pointwise.cpp) is the same product with one tap.
 //
 //   pack   w -> packed[phase][group][tap][dst_c][src_c rounded up to 16 bytes], zeros in the padding
 //   run    for each phase (core/gather.h), for each block of the grid: kernels/mma_im2col.cuh
@@ -32,17 +32,16 @@ __global__ void __launch_bounds__(kPlainThreads) pack_rows(DeviceGather g, const
   }
 }
 
-template <class Op, int M, int N, bool kVectors, bool kChannelsLast>
+template <class Op, int M, int N, class Source>
 __global__ void __launch_bounds__(kMmaThreads, M == 128                                ? 2
                                                : OperandOf<Op>::kTerms == 3 && N == 64 ? 3
                                                                                        : 4)
     im2col_mma(DeviceGather g, const StorageOf<Op>* src, const StorageOf<Op>* packed, TileResult<ElementOf<Op>> result,
                int splits, int64_t elements) {
-  using Source = std::conditional_t<kVectors, VectorSource<Op, N>, ElementSource<Op, N>>;
   const int groups = static_cast<int>(g.groups), group = static_cast<int>(blockIdx.z) % groups,
             split = static_cast<int>(blockIdx.z) / groups;
   if (result.partial) result.partial += split * elements;
-  mma_im2col_block<Op, M, N, Source, kChannelsLast>(g, src, packed, result, split, splits, group);
+  mma_im2col_block<Op, M, N, Source>(g, src, packed, result, split, splits, group);
 }
 
 // One thread per element of the phase: channels innermost where they are in memory.
@@ -93,12 +92,14 @@ template <class Op, int M, int N>
 void launch_tile(const char* name, const Call<Op>& c) {
   const dim3 grid(static_cast<unsigned>((c.g.batch * c.g.pixels + N - 1) / N),
                   static_cast<unsigned>((c.g.dst_c + M - 1) / M), static_cast<unsigned>(c.g.groups * c.plan.splits));
-  const bool last = c.g.channels_last, vectors = last && c.g.src_c % kChunk<Op> == 0 && aligned_16(c.src);
-  const auto kernel = vectors ? im2col_mma<Op, M, N, true, true>
-                      : last  ? im2col_mma<Op, M, N, false, true>
-                              : im2col_mma<Op, M, N, false, false>;
-  launch(name, kernel, grid, kMmaThreads, MmaShared<Op, M, N>::kBytes, c.stream, c.g, c.src, c.packed, c.result,
-         c.plan.splits, result_elements(c.plan.problem));
+  const bool last = c.g.channels_last, whole = aligned_16(c.src), vectors = whole && c.g.src_c % kChunk<Op> == 0,
+             planes = whole && !last && c.plan.plain_matrix;
+  const auto kernel = last && vectors ? im2col_mma<Op, M, N, VectorSource<Op, N>>
+                      : planes        ? im2col_mma<Op, M, N, PlaneSource<Op, N>>
+                                      : im2col_mma<Op, M, N, ElementSource<Op, N>>;
+  const size_t shared = planes ? MmaShared<Op, M, N, true>::kBytes : MmaShared<Op, M, N, false>::kBytes;
+  launch(name, kernel, grid, kMmaThreads, shared, c.stream, c.g, c.src, c.packed, c.result, c.plan.splits,
+         result_elements(c.plan.problem));
 }
 
 template <class Op>

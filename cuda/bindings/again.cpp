@@ -163,6 +163,7 @@ KnownConv::KnownConv(std::shared_ptr<const ConvPlan> plan, const py::object& cal
 
 py::object KnownConv::run(std::span<const SeenArray> arrays, ConvOperands operands) const {
   if (!is_aligned(operands.x, alignment_of(*plan_))) return {};
+  if (!operands.packed && !is_aligned(operands.w, plan_->weight_alignment)) return {};
   const OnDevice on(arrays[0].device());
   const uintptr_t handle = arrays[0].stream();
   for (const SeenArray& array : arrays) array.order_before(handle);

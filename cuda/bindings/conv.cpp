@@ -137,7 +137,7 @@ py::object conv(const py::object& call_object, const std::string& op, const py::
 
   const size_t alignment = alignment_of(*plan);
   const void* const x_data = x.data(call, alignment);
-  const void* const w_data = w.data(call);
+  const void* const w_data = w.data(call, plan->weight_alignment);
   const void* const b_data = b ? b->data(call) : nullptr;
   const void* const r_data = r ? r->data(call, alignment) : nullptr;
   const Result result(call, out, result_shape(*plan, pooled), x.element(),
@@ -166,7 +166,7 @@ py::object conv_input_gradient(const py::object& call_object, const std::string&
   const Call call(call_object);
   const auto plan = plan_of(problem, window_tuple, window, y.element());
 
-  const void* const w_data = w.data(call);
+  const void* const w_data = w.data(call, plan->weight_alignment);
   const void* const y_data = y.data(call);
   const Result result(call, out, problem.result_shape(), y.element(), {{w_data, w.bytes()}, {y_data, y.bytes()}});
   if (problem.batch > 0) run(call, *plan, {result.data(), const_cast<void*>(w_data), const_cast<void*>(y_data)});

@@ -22,7 +22,7 @@ const Device& current_device() {
 
 namespace {
 
-// Windows that between them meet every row of the table and each of its tiles.
+// Windows that between them meet every row of the table; of those with tiles each is loaded with all.
 struct Sample {
   int64_t batch, in_c, out_c, size, kernel, stride, groups;
 };
@@ -55,7 +55,11 @@ void load_convolution(const Sample& s, Layout layout, Direction direction, Eleme
   for (const CudaAlgorithm& row : algorithms()) {
     if (!row.supports(problem, target).ok()) continue;
     ConvOperands nowhere{kNowhere, kNowhere, kNowhere};
-    run_plan(make_plan(problem, current_device(), precision, row.name, element), nowhere, kNowhere, loading);
+    ConvPlan plan = make_plan(problem, current_device(), precision, row.name, element);
+    for (const MatrixTile tile : {MatrixTile::large, MatrixTile::medium, MatrixTile::small}) {
+      plan.tile = tile;
+      run_plan(plan, nowhere, kNowhere, loading);
+    }
   }
 }
 

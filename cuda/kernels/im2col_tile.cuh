@@ -140,7 +140,7 @@ __device__ __forceinline__ void im2col_block(const DeviceGather& g, const float*
     tile.multiply(a, a + Shared::kStageA);
   }
 
-  store_tile<float, M, N, kThreads, kChannelsLast>(g, result, table, stages, tile, group, first_m);
+  store_tile<float, M, N, kThreads>(g, result, table, stages, tile, group, first_m, kChannelsLast);
 }
 
 }  // namespace fastconv::cuda

@@ -5,11 +5,13 @@
 //     b[n, k] = src[image(n), src_c, position(n, tap)] zero outside the image
 //     c += a b
 //   dst[n, m] = what the epilogue makes of c, or c into the partial sums of this split: tile_store.cuh
-// b comes by cp.async, 16 bytes of channels at a time, where channels are last and whole chunks. Otherwise a
+// b comes by cp.async, 16 bytes of channels at a time, where channels are last and whole chunks; of one tap in NCHW, 16
+// bytes of pixels at a time, where planes are whole chunks (mma_tile.cuh, kPlanes). Otherwise a
 // thread reads one pixel's channels into registers before a multiplication and writes
 // them to shared memory after it; lanes are neighbouring pixels.
 // Shared memory: the stages, used again to store c; then a table of the tile's pixels.
-// Preconditions: fits_32_bits(problem); packed is 16-byte aligned, with VectorSource src too, with result.wide dst.
+// Preconditions: fits_32_bits(problem); packed is 16-byte aligned, but with ElementSource src too, with result.wide
+// dst; with PlaneSource the one tap lies inside everywhere, and planes have whole chunks of pixels that are neighbours.
 #pragma once
 
 #include "mma_tile.cuh"
@@ -17,9 +19,9 @@
 
 namespace fastconv::cuda {
 
-template <class Op, int M, int N>
+template <class Op, int M, int N, bool kPlanes>
 struct MmaShared {
-  static constexpr int kStages = 3, kStage = (M + N) * kStep<Op>;  // elements
+  static constexpr int kStages = 3, kStage = (M + N + (kPlanes ? kPlanePad : 0)) * kStep<Op>;  // elements
   static constexpr size_t kStageBytes = kStages * kStage * sizeof(StorageOf<Op>);
   static_assert(kSlab * kSlabStride<N> * sizeof(float) <= kStageBytes);
   static constexpr size_t kBytes = kStageBytes + N * sizeof(TilePixel);
@@ -28,6 +30,8 @@ struct MmaShared {
 // 16 bytes of channels, a quarter of a pixel's step, at a time.
 template <class Op, int N>
 struct VectorSource {
+  static constexpr bool kPlanes = false;
+  __device__ __forceinline__ static bool channels_last(const DeviceGather&) { return true; }
   static constexpr int kPixels = N * kMmaChunks / kMmaThreads;
   const StorageOf<Op>* source[kPixels];
   bool inside[kPixels];
@@ -55,9 +59,11 @@ struct VectorSource {
   __device__ __forceinline__ void deposit(StorageOf<Op>*) const {}
 };
 
-// One pixel per thread, element by element through registers.
+// One pixel per thread, element by element through registers; of both layouts, so that there is one kernel less.
 template <class Op, int N>
 struct ElementSource {
+  static constexpr bool kPlanes = false;
+  __device__ __forceinline__ static bool channels_last(const DeviceGather& g) { return g.channels_last; }
   static constexpr int kChunks = kMmaChunks * N / kMmaThreads;  // of this thread
   const StorageOf<Op>* source;
   bool inside;
@@ -95,6 +101,36 @@ struct ElementSource {
   }
 };
 
+// 16 bytes of pixels of one channel at a time; a thread keeps its pixels.
+template <class Op, int N>
+struct PlaneSource {
+  static constexpr bool kPlanes = true;
+  __device__ __forceinline__ static bool channels_last(const DeviceGather&) { return false; }
+  static constexpr int kAcross = N / kChunk<Op>, kRows = kMmaThreads / kAcross;  // chunks of a row; rows at a time
+  const StorageOf<Op>* source;
+  bool inside;
+
+  __device__ __forceinline__ static int pixel() { return static_cast<int>(threadIdx.x) % kAcross * kChunk<Op>; }
+  __device__ __forceinline__ static int first_row() { return static_cast<int>(threadIdx.x) / kAcross; }
+  __device__ __forceinline__ void enter_tap(const StepWalk<kStep<Op>>& walk, const DeviceGather& g,
+                                            const TilePixel* table, const StorageOf<Op>* src) {
+    const int64_t offset = walk.source_of(g, table[pixel()]);
+    inside = offset >= 0;
+    source = src + (inside ? offset : 0);
+  }
+  __device__ __forceinline__ void fetch(const StepWalk<kStep<Op>>& walk, const DeviceGather& g, StorageOf<Op>* b) {
+    const int first = walk.channel + first_row(), left = inside ? static_cast<int>(g.src_c) - walk.channel : 0;
+    const StorageOf<Op>* const from = source + first * g.src_channel;
+#pragma unroll
+    for (int row = 0; row < kStep<Op>; row += kRows) {
+      const bool valid = first_row() + row < left;
+      ptx::copy_async<16>(b + (first_row() + row) * (N + kPlanePad) + pixel(),
+                          valid ? from + row * g.src_channel : source, valid);
+    }
+  }
+  __device__ __forceinline__ void deposit(StorageOf<Op>*) const {}
+};
+
 // Rows of the packed weights.
 template <class Op, int M>
 __device__ __forceinline__ void fetch_weights(const StepWalk<kStep<Op>>& walk, const DeviceGather& g,
@@ -111,11 +147,11 @@ __device__ __forceinline__ void fetch_weights(const StepWalk<kStep<Op>>& walk, c
   }
 }
 
-template <class Op, int M, int N, class Source, bool kChannelsLast>
+template <class Op, int M, int N, class Source>
 __device__ __forceinline__ void mma_im2col_block(const DeviceGather& g, const StorageOf<Op>* src,
                                                  const StorageOf<Op>* packed, const TileResult<ElementOf<Op>>& result,
                                                  int split, int splits, int group) {
-  using Shared = MmaShared<Op, M, N>;
+  using Shared = MmaShared<Op, M, N, Source::kPlanes>;
   constexpr int kStages = Shared::kStages;
   auto* const stages = reinterpret_cast<StorageOf<Op>*>(shared_memory());
   auto* const table = reinterpret_cast<TilePixel*>(shared_memory() + Shared::kStageBytes);
@@ -151,12 +187,12 @@ __device__ __forceinline__ void mma_im2col_block(const DeviceGather& g, const St
     __syncthreads();  // the stage of all threads is there, and the stage that is filled next has been read
     const int ahead = step + kStages - 1;
     fetch(ahead);
-    tile.multiply(stage_of(step), stage_of(step) + M * kStep<Op>);
+    tile.template multiply<Source::kPlanes>(stage_of(step), stage_of(step) + M * kStep<Op>);
     if (ahead < end) source.deposit(stage_of(ahead) + M * kStep<Op>);
   }
 
-  store_tile<ElementOf<Op>, M, N, kMmaThreads, kChannelsLast>(g, result, table, reinterpret_cast<float*>(stages), tile,
-                                                              group, first_m);
+  store_tile<ElementOf<Op>, M, N, kMmaThreads>(g, result, table, reinterpret_cast<float*>(stages), tile, group, first_m,
+                                               Source::channels_last(g));
 }
 
 }  // namespace fastconv::cuda

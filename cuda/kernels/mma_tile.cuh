@@ -5,6 +5,8 @@
 // Rows of 64 bytes in shared memory: 32 or 16 elements in four chunks of 16 bytes. Chunk q of row r is at
 // q ^ (r / 2) % 4, so that the eight rows an ldmatrix reads at one q lie in 32 different banks, and so do two whole
 // rows written together. ldmatrix hands out pairs of 16 bits, which as well are one float32: the fragments of tf32.
+// With kPlanes b is as the planes of NCHW are, b[k, n] in rows of N + kPlanePad elements: 16-bit elements are turned by
+// ldmatrix, floats read one by one; the rows that a warp reads together begin 16 bytes or 8 banks further each.
 // Four warps of M/2 x N/2. The three products of float32 are those of kernels/float_tile.cuh.
 #pragma once
 
@@ -41,6 +43,8 @@ template <class Op>
 constexpr int kChunk = 16 / static_cast<int>(sizeof(StorageOf<Op>));  // elements of 16 bytes
 template <class Op>
 constexpr int kStep = kMmaChunks * kChunk<Op>;
+
+constexpr int kPlanePad = 8;
 
 // Where chunk `chunk` of row `row` is, in elements.
 template <class Op>
@@ -85,6 +89,7 @@ struct MmaTile {
         for (int e = 0; e < 4; ++e) c[i][j][e] = 0, small[kThree ? i : 0][j][e] = 0;
   }
 
+  template <bool kPlanes = false>
   __device__ __forceinline__ void multiply(const StorageOf<Op>* a, const StorageOf<Op>* b) {
     const int matrix = lane() / 8, line = lane() % 8;
     [[maybe_unused]] constexpr int kUnroll = kThree ? 1 : 2;  // the parts of two steps do not fit in registers
@@ -94,7 +99,10 @@ struct MmaTile {
 #pragma unroll
       for (int j = 0; j < kColumns; j += 2) {  // both halves of k of 8 columns, then of the next 8
         uint32_t bits[4];
-        ptx::load_matrices(bits, b + chunk_place<Op>(first_column() + 8 * j + matrix / 2 * 8 + line, k + matrix % 2));
+        if constexpr (kPlanes)
+          load_planes(bits, b + k * kChunk<Op> * (N + kPlanePad) + first_column() + 8 * j);
+        else
+          ptx::load_matrices(bits, b + chunk_place<Op>(first_column() + 8 * j + matrix / 2 * 8 + line, k + matrix % 2));
 #pragma unroll
         for (int e = 0; e < 4; ++e) right[j + e / 2].set(e % 2, bits[e]);
       }
@@ -128,6 +136,19 @@ struct MmaTile {
   }
 
  private:
+  // What load_matrices would read of the transpose of b, for 16 columns from `b` on.
+  __device__ __forceinline__ void load_planes(uint32_t (&bits)[4], const StorageOf<Op>* b) const {
+    constexpr int kRow = N + kPlanePad;
+    if constexpr (sizeof(StorageOf<Op>) == 2) {
+      const int matrix = lane() / 8, line = lane() % 8;
+      ptx::load_matrices_turned(bits, b + (matrix % 2 * 8 + line) * kRow + matrix / 2 * 8);
+    } else {
+      const int group = lane() / 4, member = lane() % 4;
+#pragma unroll
+      for (int e = 0; e < 4; ++e) bits[e] = load_shared(b + (e % 2 * 4 + member) * kRow + e / 2 * 8 + group);
+    }
+  }
+
   __device__ __forceinline__ void add(int i, int j, const Fragment<Op, 4>& left, const Fragment<Op, 2>& right) {
     if constexpr (kThree) {
       float part[4] = {0, 0, 0, 0};

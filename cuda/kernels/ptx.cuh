@@ -68,10 +68,23 @@ __device__ __forceinline__ void wait_copies() {
 // where a lane holds elements (group, 2 member) and (group, 2 member + 1).
 __device__ __forceinline__ void load_matrices(uint32_t (&d)[4], const void* row FASTCONV_SITE) {
 #ifdef FASTCONV_EMULATED
-  ::emulator::load_matrices(d, row, site);
+  ::emulator::load_matrices(d, row, false, site);
 #else
   const uint32_t at = static_cast<uint32_t>(__cvta_generic_to_shared(row));
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];\n"
+               : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
+               : "r"(at)
+               : "memory");
+#endif
+}
+
+// The same, each matrix turned: a lane holds elements (2 member, group) and (2 member + 1, group).
+__device__ __forceinline__ void load_matrices_turned(uint32_t (&d)[4], const void* row FASTCONV_SITE) {
+#ifdef FASTCONV_EMULATED
+  ::emulator::load_matrices(d, row, true, site);
+#else
+  const uint32_t at = static_cast<uint32_t>(__cvta_generic_to_shared(row));
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];\n"
                : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
                : "r"(at)
                : "memory");

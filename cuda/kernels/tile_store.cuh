@@ -63,12 +63,12 @@ __device__ __forceinline__ void store_wide(const DeviceGather& g, const TileResu
   }
 }
 
-template <class T, int N, int kThreads, bool kChannelsLast>
+template <class T, int N, int kThreads>
 __device__ __forceinline__ void store_pooled(const DeviceGather& g, const TileResult<T>& r, const TilePixel* table,
-                                             const float* c, int64_t group, int first) {
+                                             const float* c, int64_t group, int first, bool last) {
   constexpr int kWindows = N / 4;
   for (int at = static_cast<int>(threadIdx.x); at < kSlab * kWindows; at += kThreads) {
-    const int row = kChannelsLast ? at % kSlab : at / kWindows, n = (kChannelsLast ? at / kSlab : at % kWindows) * 4;
+    const int row = last ? at % kSlab : at / kWindows, n = (last ? at / kSlab : at % kWindows) * 4;
     if (first + row >= static_cast<int>(g.dst_c) || table[n].dst < 0) continue;
     const int64_t channel = group * g.dst_c + first + row;
     float most = -static_cast<float>(__builtin_inf());
@@ -82,11 +82,11 @@ __device__ __forceinline__ void store_pooled(const DeviceGather& g, const TileRe
   }
 }
 
-template <class T, int N, int kThreads, bool kChannelsLast>
+template <class T, int N, int kThreads>
 __device__ __forceinline__ void store_elements(const DeviceGather& g, const TileResult<T>& r, const TilePixel* table,
-                                               const float* c, int64_t group, int first) {
+                                               const float* c, int64_t group, int first, bool last) {
   for (int at = static_cast<int>(threadIdx.x); at < kSlab * N; at += kThreads) {
-    const int row = kChannelsLast ? at % kSlab : at / N, n = kChannelsLast ? at / kSlab : at % N;
+    const int row = last ? at % kSlab : at / N, n = last ? at / kSlab : at % N;
     if (first + row >= static_cast<int>(g.dst_c) || table[n].dst < 0) continue;
     const int64_t channel = group * g.dst_c + first + row, to = table[n].dst + channel * g.dst_channel;
     const float sum = load_shared(c + row * kSlabStride<N> + n);
@@ -97,10 +97,10 @@ __device__ __forceinline__ void store_elements(const DeviceGather& g, const Tile
   }
 }
 
-// `slab` is shared memory for kSlab rows of c, which all threads may still be reading.
-template <class T, int M, int N, int kThreads, bool kChannelsLast, class Tile>
+// `slab` is shared memory for kSlab rows of c, which all threads may still be reading; `last`: channels are last.
+template <class T, int M, int N, int kThreads, class Tile>
 __device__ __forceinline__ void store_tile(const DeviceGather& g, const TileResult<T>& r, const TilePixel* table,
-                                           float* slab, const Tile& tile, int64_t group, int first_m) {
+                                           float* slab, const Tile& tile, int64_t group, int first_m, bool last) {
 #pragma unroll 1
   for (int top = 0; top < M; top += kSlab) {
     if (first_m + top >= static_cast<int>(g.dst_c)) return;
@@ -110,11 +110,11 @@ __device__ __forceinline__ void store_tile(const DeviceGather& g, const TileResu
     });
     __syncthreads();
     if (g.pooled)
-      store_pooled<T, N, kThreads, kChannelsLast>(g, r, table, slab, group, first_m + top);
-    else if (kChannelsLast && r.wide && !r.partial)
+      store_pooled<T, N, kThreads>(g, r, table, slab, group, first_m + top, last);
+    else if (last && r.wide && !r.partial)
       store_wide<T, N, kThreads>(g, r, table, slab, group, first_m + top);
     else
-      store_elements<T, N, kThreads, kChannelsLast>(g, r, table, slab, group, first_m + top);
+      store_elements<T, N, kThreads>(g, r, table, slab, group, first_m + top, last);
   }
 }
 

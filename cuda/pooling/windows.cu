@@ -3,8 +3,8 @@
 //   thread: kRows results one below the other, of one channel (NCHW) or of up to 16 bytes of channels (NHWC)
 //     for each tap of the window that lies inside: take x
 // Lanes run along the contiguous axis. Finding the place of a result costs three divisions, which kRows results share.
-// Square windows of 2 and 3 without dilation are unrolled, so that all their reads are under way at once; K = 0 walks
-// the taps of any window. grid = (items of an image / kThreads, images).
+// Square windows of 2 and 3 without dilation are unrolled (but for float64, which is rare), so that all their reads are
+// under way at once; K = 0 walks the taps of any window. grid = (items of an image / kThreads, images).
 // Preconditions: an image has less than 2^31 items; large single windows go to plane.cu.
 #include "../kernels/pooling.cuh"
 #include "pooling.h"
@@ -106,8 +106,10 @@ auto kernel_for(const DevicePool& p) {
   const auto plain = [](const PoolAxis& a) { return !a.adaptive && a.dilation == 1; };
   const bool flat = plain(p.d) && p.d.kernel == 1 && p.d.pad_lo == 0 && p.d.pad_hi == 0;
   const int square = flat && plain(p.h) && plain(p.w) && p.h.kernel == p.w.kernel ? p.h.kernel : 0;
-  if (square == 2) return pool_windows<T, count, average, kIndices, kChannelsLast, 2>;
-  if (square == 3) return pool_windows<T, count, average, kIndices, kChannelsLast, 3>;
+  if constexpr (sizeof(T) < sizeof(double)) {
+    if (square == 2) return pool_windows<T, count, average, kIndices, kChannelsLast, 2>;
+    if (square == 3) return pool_windows<T, count, average, kIndices, kChannelsLast, 3>;
+  }
   return pool_windows<T, count, average, kIndices, kChannelsLast, 0>;
 }
 

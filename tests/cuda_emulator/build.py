@@ -30,7 +30,8 @@ def sources(sanitize: bool = False) -> dict[Path, str]:
     All of fastconv._cuda but its name, the emulator, and what tests ask.
     """
     engine = [ROOT / "csrc/core/problem.cpp", ROOT / "csrc/core/gather.cpp", ROOT / "csrc/core/pool_problem.cpp"]
-    cuda = [ROOT / "cuda/plan.cpp", ROOT / "cuda/algorithms.cpp", *sorted((ROOT / "cuda").glob("*/*.cu"))]
+    cuda = [ROOT / "cuda/plan.cpp", ROOT / "cuda/algorithms.cpp", ROOT / "cuda/algorithms/pointwise.cpp"]
+    cuda += sorted((ROOT / "cuda").glob("*/*.cu"))
     here = [*sorted(HERE.glob("*.cpp")), *sorted(HERE.glob("*.cu"))]
     callers = [path for path in here if path.stem.startswith("module") or path.stem == "trials"]
     callers += [path for path in sorted((ROOT / "cuda/bindings").glob("*.cpp")) if path.stem != "module"]

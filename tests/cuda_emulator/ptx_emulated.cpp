@@ -89,6 +89,16 @@ void move_matrices(uint32_t, const void* const in[32], void* const out[32]) {
   ++running().ldmatrix;
 }
 
+void move_turned_matrices(uint32_t, const void* const in[32], void* const out[32]) {
+  for (int lane = 0; lane < 32; ++lane)
+    for (int i = 0; i < 4; ++i)
+      for (int half = 0; half < 2; ++half) {
+        const auto* const row = static_cast<const char*>(in[8 * i + lane % 4 * 2 + half]);
+        std::memcpy(static_cast<char*>(out[lane]) + 4 * i + 2 * half, row + 2 * (lane / 4), 2);
+      }
+  ++running().ldmatrix;
+}
+
 }  // namespace
 
 float toward_zero(double exact) {
@@ -98,11 +108,11 @@ float toward_zero(double exact) {
   return fastconv::cuda::float_of(fastconv::cuda::bits_of(near) - beyond);  // one step toward zero
 }
 
-void load_matrices(uint32_t (&d)[4], const void* row, Site site) {
+void load_matrices(uint32_t (&d)[4], const void* row, bool turned, Site site) {
   if (!is_shared(row)) fail(site, "ldmatrix: the row is not in shared memory");
   check_aligned(row, 16, site);
   record(Access::shared_load, row, 16, site);
-  warp_meet("ldmatrix", kWarp, row, d, move_matrices, site);
+  warp_meet("ldmatrix", kWarp, row, d, turned ? move_turned_matrices : move_matrices, site);
 }
 
 void multiply_halves(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], bool bfloat, Site site) {

@@ -10,7 +10,7 @@
 
 namespace emulator {
 
-void load_matrices(uint32_t (&d)[4], const void* row, Site site);
+void load_matrices(uint32_t (&d)[4], const void* row, bool turned, Site site);
 void multiply_halves(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], bool bfloat, Site site);
 void multiply_tf32(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], Site site);
 uint32_t to_tf32(float value);

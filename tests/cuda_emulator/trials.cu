@@ -49,15 +49,18 @@ uint32_t pair(float low, float high) {
   return uint32_t{ptx::narrow<T>(low).bits} | uint32_t{ptx::narrow<T>(high).bits} << 16;
 }
 
-// out[16][8] = a[16][16] b[16][8], through shared memory and ldmatrix for a.
-template <class T>
+// out[16][8] = a[16][16] b[16][8], through shared memory and ldmatrix for a; turned, its transpose lies there.
+template <class T, bool kTurned = false>
 void matrix_16(const float* a, const float* b, float* out) {
   auto* const rows = reinterpret_cast<uint16_t*>(shared_memory());
-  for (int at = thread(); at < 256; at += 32) rows[at] = ptx::narrow<T>(a[at]).bits;
+  for (int at = thread(); at < 256; at += 32) rows[kTurned ? at % 16 * 16 + at / 16 : at] = ptx::narrow<T>(a[at]).bits;
   __syncthreads();
   const int group = thread() / 4, member = thread() % 4, matrix = thread() / 8;
   uint32_t left[4], right[2];
-  ptx::load_matrices(left, rows + (thread() % 8 + matrix % 2 * 8) * 16 + matrix / 2 * 8);
+  if (kTurned)
+    ptx::load_matrices_turned(left, rows + (thread() % 8 + matrix / 2 * 8) * 16 + matrix % 2 * 8);
+  else
+    ptx::load_matrices(left, rows + (thread() % 8 + matrix % 2 * 8) * 16 + matrix / 2 * 8);
   for (int i = 0; i < 2; ++i)
     right[i] = pair<T>(b[(member * 2 + 8 * i) * 8 + group], b[(member * 2 + 8 * i + 1) * 8 + group]);
   float c[4] = {0, 0, 0, 0};
@@ -189,6 +192,7 @@ constexpr Row kTrials[] = {
     {"atomics", atomics, 64},
     {"half_blocks", half_blocks, 64},
     {"matrix_half", matrix_16<half16>, 32},
+    {"matrix_half_turned", matrix_16<half16, true>, 32},
     {"matrix_bfloat", matrix_16<bfloat16>, 32},
     {"matrix_tf32", matrix_tf32, 32},
     {"round_trip_half", round_trip_half, 64},
