@@ -42,10 +42,15 @@ double planes_cycles(const Gather& g, double lanes) {
   return vectors * (tap * static_cast<double>(g.taps()) + 3.6) + 25;
 }
 
-// One plane in and one out per group, and rows and columns of results that are neighbours.
-bool can_turn(const ConvProblem& p, const std::vector<Gather>& gathers) {
+// One plane in and one out per group, and every result in some phase.
+bool plane_to_plane(const ConvProblem& p, const std::vector<Gather>& gathers) {
   return p.layout == Layout::nchw && p.out_c_group() == 1 && p.d().in == 1 && p.d().out == 1 && p.d().kernel == 1 &&
-         gathers.size() == 1 && gathers[0].h().dst_step == 1 && gathers[0].w().dst_step == 1 && covers_result(gathers);
+         covers_result(gathers);
+}
+
+// Rows and columns of results that are neighbours.
+bool can_turn(const std::vector<Gather>& gathers) {
+  return gathers.size() == 1 && gathers[0].h().dst_step == 1 && gathers[0].w().dst_step == 1;
 }
 
 // Depends on the problem of one image and on the ISA alone: an image's result is the same in every batch and for any
@@ -59,10 +64,11 @@ DepthwiseNest nest_for(const ConvProblem& p, const Machine& machine) {
     return DepthwiseNest::channels;
   const std::vector<Gather> gathers = make_gathers(p);
   const double lanes = lanes_of(p, machine);
-  const bool simple = can_turn(p, gathers);
-  const double turned = simple && packable ? turned_cycles(gathers[0], lanes) : HUGE_VAL;
-  const double image = image_cycles(gathers[0], lanes);
-  if (simple && can_copy_planes(p, gathers, machine) && planes_cycles(gathers[0], lanes) < std::min(turned, image))
+  const bool simple = plane_to_plane(p, gathers);
+  const double image = gathers.empty() ? 0 : image_cycles(gathers[0], lanes);
+  const double turned = simple && packable && can_turn(gathers) ? turned_cycles(gathers[0], lanes) : HUGE_VAL;
+  if (simple && can_copy_planes(p, gathers, machine) &&
+      (gathers.size() > 1 || planes_cycles(gathers[0], lanes) < std::min(turned, image)))
     return DepthwiseNest::planes;
   if (turned < image) return DepthwiseNest::turned;
   const int64_t step_w = p.direction == Direction::forward ? p.w().stride : 1;

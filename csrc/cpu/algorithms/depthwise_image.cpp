@@ -54,6 +54,14 @@ Split items_of(const ConvPlan& plan) {
   return {parts, std::max<int64_t>(1, items)};
 }
 
+// Whether the images come from memory: what a call reads and writes is more than a quarter of L3, which others share.
+// Where they are in cache, what asks for them takes the place of loads.
+bool from_memory(const ConvPlan& plan) {
+  const ConvProblem& p = plan.problem;
+  const int64_t x = p.in_c * p.d().in * p.h().in * p.w().in, y = p.out_c * p.d().out * p.h().out * p.w().out;
+  return p.batch * (x + y) * static_cast<int64_t>(size_of(p.dtype)) > plan.machine.l3_bytes / 4;
+}
+
 template <class T>
 struct Scratch {
   T *filter, *block;
@@ -80,6 +88,7 @@ class ImageRun {
         forward_(plan.problem.direction == Direction::forward),
         parts_(parts_of(plan)),
         items_(items_of(plan)),
+        ahead_(from_memory(plan)),
         kernel_(typed<T>(kernels_for(plan.machine.isa).depthwise)),
         src_(static_cast<const T*>(forward_ ? operands.x : operands.y)),
         w_(static_cast<const T*>(operands.w)),
@@ -137,6 +146,7 @@ class ImageRun {
     t.ker_w = w.taps;
     t.rows = rows;
     t.cols = w.dst;
+    t.ahead = ahead_;
     t.bias = bias_ ? bias_[channel] : T{0};
     T* const y = dst_ + ((image * p_.groups * g.dst_c + channel) * z.dst_full + z.dst_start + d * z.dst_step) *
                             h.dst_full * w.dst_full;
@@ -237,6 +247,7 @@ class ImageRun {
   const bool forward_;
   const int64_t parts_;
   const Split items_;
+  const bool ahead_;
   const DepthwiseKernel<T>& kernel_;
   const T *src_, *w_, *bias_, *residual_;
   const CurveFunction<T> curve_;

@@ -32,6 +32,7 @@ struct DepthwiseTile {
   const T* add;  // or null
   bool activate;
   T low, high;
+  bool ahead;  // ask for rows of x ahead: planes follow each other in memory and come from beyond the caches
 };
 
 // Channels last: neighbouring channels along the vector, each with its own filter.
@@ -130,13 +131,13 @@ struct DepthwiseCopies {
 // One filter over each of several planes; filter i and result i belong to plane i.
 //
 //   y[r * cols + q] = act( bias[i] (+ add, placed as y is) + sum over th, tw of  w[(th * ker + tw) * w_step] *
-//                          copy[read + (r + th * tap_h) * row + q + tw * tap_w] )
+//                          copy[read + (r + th) * row + q + tw * tap_w] )
 //
-// tap_h is 1. Whole vectors of the copy are read that begin with a result, of a row or of y what is less. add is not y.
+// Whole vectors of the copy are read that begin with a result, of a row or of y what is less. add is not y.
 template <class T>
 struct DepthwisePlanes {
   DepthwiseCopies<T> from;
-  int64_t read, tap_h, tap_w;
+  int64_t read, tap_w;
   const T* w;
   int64_t w_step;  // 1; or -1, and w is the last element of the first filter
   T* y;
@@ -158,6 +159,24 @@ struct DepthwisePlaneSums {
   T* sums;
 };
 
+// The gradient of a stride of 2 by 2 of each of several planes, 3x3 or 5x5, at the places 2 * i + s with s 0 or 1:
+//
+//   y[(2 * r + s) * cols + 2 * q + s'] = act( bias[i] + sum over u, v < (ker + 1) / 2 of
+//                                             w[tap(s, u) * ker + tap(s', v)] * copy[read + (r + u) * row + q + v] )
+//   tap(s, u) = ker - 1 - 2 * u for even places of a tile with even first, or odd ones of the other; for the places
+//   between, ker - 2 * u with even first, else ker - 2 - 2 * u. A tap outside the filter adds nothing.
+template <class T>
+struct DepthwisePlanePairs {
+  DepthwiseCopies<T> from;
+  int64_t read;
+  const T* w;
+  T* y;
+  int64_t rows, cols;
+  const T* bias;  // or null
+  bool activate;
+  T low, high;
+};
+
 template <class T>
 struct DepthwiseKernel {
   using Run = void (*)(const DepthwiseTile<T>&);
@@ -171,8 +190,9 @@ struct DepthwiseKernel {
   void (*sums)(const DepthwiseSums<T>&);
   void (*pixel_sums)(const DepthwisePixelSums<T>&);
   void (*total)(const T* sums, int64_t count, T* to);  // to[i] = the sum of the lanes of vector i
-  // Filters of 3x3, 5x5, 7x7; null for processors older than AVX2, plane_sums also without masks.
+  // 3x3, 5x5, 7x7; null for processors older than AVX2, plane_sums also without masks.
   void (*planes[3])(const DepthwisePlanes<T>&);
+  void (*plane_pairs[2][2])(const DepthwisePlanePairs<T>&);  // 3x3, 5x5; even first
   void (*plane_sums[3])(const DepthwisePlaneSums<T>&);
   int lanes;
 

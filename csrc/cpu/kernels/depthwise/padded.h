@@ -51,7 +51,7 @@ struct PlaneOut {
 template <class T, int ker, int rows, int vectors>
 FASTCONV_INLINE void planes_block(const DepthwisePlanes<T>& t, const PlaneOut<T>& p, int64_t r, int64_t q,
                                   int64_t apart) {
-  const int64_t y_row = t.cols, next = t.tap_h * t.from.row, tap_w = t.tap_w, w_step = t.w_step;
+  const int64_t y_row = t.cols, next = t.from.row, tap_w = t.tap_w, w_step = t.w_step;
   const int64_t at = r * y_row + q;
   Vector<T> acc[rows][vectors];
   const Vector<T> bias = broadcast(p.bias);

@@ -11,6 +11,7 @@
 #include "channels.h"
 #include "isa.h"
 #include "padded.h"
+#include "padded_pairs.h"
 #include "padded_sums.h"
 #include "pairs.h"
 #include "planes.h"
@@ -126,11 +127,16 @@ constexpr DepthwiseKernel<T> make_depthwise_kernel() {
                                nullptr,
                                {},
                                {},
+                               {},
                                kLanes<T>};
   if constexpr (kTuned) {
     kernel.planes[0] = planes_tile<T, 3>;
     kernel.planes[1] = planes_tile<T, 5>;
     kernel.planes[2] = planes_tile<T, 7>;
+    kernel.plane_pairs[0][0] = plane_pairs_tile<T, 3, false>;
+    kernel.plane_pairs[0][1] = plane_pairs_tile<T, 3, true>;
+    kernel.plane_pairs[1][0] = plane_pairs_tile<T, 5, false>;
+    kernel.plane_pairs[1][1] = plane_pairs_tile<T, 5, true>;
   }
   if constexpr (kMaskedLoads) {
     kernel.pairs = pairs_tile<T>;

@@ -20,9 +20,10 @@
 // each use, and one loop.
 // Order of the sum, whatever the tile of a result: tw (a pair of them, 3x3 with stride 2), then th. A row outside adds
 // nothing.
-// Tried and lost, with 16 registers: 7 rows of one vector (a broadcast from L1 for each multiply-add); 3x3 with all of
-// the filter held and one vector (4 sums in flight, and no register for a mask); taps unrolled (five times the code,
-// and no column of the filter held); the lanes of a stride of 2 in order at each load.
+// Tried and lost: asking ahead for rows of y too, or for rows two blocks ahead. With 16 registers: 7 rows of one vector
+// (a broadcast from L1 for each multiply-add); 3x3 with all of the filter held and one vector (4 sums in flight, and no
+// register for a mask); taps unrolled (five times the code, and no column of the filter held); the lanes of a stride of
+// 2 in order at each load.
 #pragma once
 
 #include "planes.h"
@@ -239,9 +240,16 @@ struct Unrolled {
     return other.at;
   }
 
+  // The rows of x that the next rows of results read and these do not, or the next plane.
+  FASTCONV_INLINE void ask(const T* x) const {
+    const T* const end = x + kRows * t.step_h * t.x_row;
+    for (; x < end; x += 64 / sizeof(T)) __builtin_prefetch(x);
+  }
+
   FASTCONV_INLINE void rows(int64_t r) {
     T* const y = t.y + r * t.y_row;
     const T* const x = t.x + (t.first_h + r * t.step_h) * t.x_row;
+    if (t.ahead) ask(x + (kRows * t.step_h + (ker - 1) * t.tap_h) * t.x_row);
     const uint32_t inside = rows_inside(t, t.first_h + r * t.step_h, (kRows - 1) * step_h + ker);
     int64_t q = 0, end = last + kLanes<T>, whole = t.cols - kLanes<T>;
     if (kPairedEdges && edges && last > 0) {
