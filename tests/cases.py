@@ -146,6 +146,8 @@ CASES: tuple[ConvCase, ...] = (
     # -- stride ---------------------------------------------------------------------------------------------------
     _square("strided", 2, 8, 12, 13, 3, stride=2, padding=1, bias=True),
     _square("stride_3", 1, 6, 10, 14, 3, stride=3, padding=1),
+    _square("stride_4_of_many", 2, 9, 14, 41, 4, stride=4, padding=2, bias=True),
+    _square("strided_wide", 1, 10, 17, 39, 3, stride=2, padding=1, activation="relu"),
     _square("stride_leaves_a_remainder", 2, 5, 6, 10, 3, stride=2),
     _square("stride_beyond_kernel", 2, 6, 9, 11, 2, stride=3, bias=True),
     _square("stride_beyond_kernel_1x1", 1, 5, 8, 10, 1, stride=4),

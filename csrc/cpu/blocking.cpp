@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "spread.h"
+
 namespace fastconv {
 namespace {
 
@@ -144,6 +146,7 @@ GatherBlocking block_gather(const ConvProblem& p, const Gather& g, const Machine
     b.panels = panels;
     b.channels_on_vector = channels_on_vector;
     b.k_blocks = {g.src_c, passes(channels_on_vector)};
+    b.spread = panels && spreads(g, p.layout, g.src_c / b.k_blocks.parts);
     choose_block(b, g, m, bytes, wanted, panels || straight, straight && jump_cycles(problem, m) > kJump);
     b.channel_tiles = {g.dst_c, ceil_div(g.dst_c, channels_on_vector ? 2 * lanes : max_rows)};
     const double cycles = gather_cycles(problem, g, b, m);
@@ -224,7 +227,7 @@ double gather_cycles(const ConvProblem& p, const Gather& g, const GatherBlocking
     if (!b.channels_on_vector && rows_follow(p, g) && g.pixels() % lanes != 0) cycles += depth * kPackVector;
   }
   cycles += runs * kTile;
-  if (!b.panels && rows_follow(p, g)) return cycles;  // read in place
+  if (b.spread || (!b.panels && rows_follow(p, g))) return cycles;  // read where it lies
   return cycles + stage_cycles(g, p.layout, lanes);
 }
 

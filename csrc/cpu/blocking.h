@@ -26,6 +26,7 @@ inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 struct GatherBlocking {
   bool channels_on_vector = false;  // result channels along the vector, pixels down the tile's rows; or the reverse
   bool panels = true;               // pixels are packed into panels; or the tile reads the stage
+  bool spread = false;              // panels come straight from the source (spread.h); or from the stage
   Stage stage;
   Split k_blocks;                          // source channels, per pass over the result
   int64_t block_rows = 1, block_cols = 1;  // results per block, at most

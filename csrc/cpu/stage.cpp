@@ -32,10 +32,14 @@ void set_in_place(Stage& s, const Gather& g) {
 
 }  // namespace
 
+bool lies_ready(const Gather& g, Layout layout) {
+  return layout == Layout::nchw && g.w().src_step == 1 && inside(g.d()) && inside(g.h()) && inside(g.w());
+}
+
 Stage make_stage(const Gather& g, Layout layout, int64_t block_rows, int64_t block_cols, bool may_be_in_place) {
   const Walk &d = g.d(), &h = g.h(), &w = g.w();
   Stage s;
-  if (may_be_in_place && layout == Layout::nchw && w.src_step == 1 && inside(d) && inside(h) && inside(w)) {
+  if (may_be_in_place && lies_ready(g, layout)) {
     set_in_place(s, g);
     return s;
   }

@@ -42,6 +42,9 @@ struct Stage {
   int64_t elements(int64_t channels) const { return channels * plane + kMaxVectors * kPackSlack; }
 };
 
+// Whether nothing has to be padded or divided.
+bool lies_ready(const Gather& g, Layout layout);
+
 // For blocks of at most block_rows x block_cols results. A stage in place has no slack behind it: whoever reads whole
 // vectors forbids it.
 Stage make_stage(const Gather& g, Layout layout, int64_t block_rows, int64_t block_cols, bool may_be_in_place = true);

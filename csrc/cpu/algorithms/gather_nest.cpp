@@ -120,15 +120,17 @@ class GatherRun {
     const int64_t c0 = b.k_blocks.begin(kb), channels = b.k_blocks.size(kb), taps = g.taps();
     source.data += c0 * source.channel;
     const T* base = source.data;
-    if (!b.stage.in_place) {
+    if (!b.stage.in_place && !b.spread) {
       if (!again) fill_stage(b.stage, g, source, block, channels, pack_, s.stage);
       base = s.stage;
     }
     T* const panels = s.panel + (b.keeps_passes ? (b.block_rows * b.block_cols + gemm_.width()) * c0 * taps : 0);
     if (b.panels && !again)
       for_tiles(b, block, [&](int64_t first, int64_t count, int64_t width) {
-        pack_tile(g, b, block, {first, count, width, nullptr, 0, true, false}, base, channels, s,
-                  panels + first * channels * taps);
+        const PixelTile<T> tile{first, count, width, nullptr, 0, true, false};
+        T* const panel = panels + first * channels * taps;
+        b.spread ? spread_tile(g, block, tile, source, channels, s, panel)
+                 : pack_tile(g, b, block, tile, base, channels, s, panel);
       });
     Operand operand{base, b.stage.tap_offset.data(), taps, channels, b.stage.plane, b.panels, block, s.tiles, 0};
     if (b.panels) operand = {panels, nullptr, 1, channels * taps, 0, true, block, s.tiles, 0};
@@ -161,6 +163,14 @@ class GatherRun {
     const int64_t runs = find_runs(g, b, block, tile, s.runs);
     pack_.pixels({panel, tile.width, tile.width, base, channels, b.stage.plane, b.stage.tap_offset.data(), g.taps(),
                   s.runs, runs, b.stage.in_place});
+  }
+
+  // Straight from the source, of which whole vectors may be read up to its ends.
+  void spread_tile(const Gather& g, const PixelBlock& block, const PixelTile<T>& tile, const Source<T>& source,
+                   int64_t channels, GatherScratch<T>& s, T* panel) {
+    const int64_t low = src_ - source.data, high = low + src_elements_ - (channels - 1) * source.channel;
+    const int64_t moves = list_moves(g, block, {tile.first, tile.count, tile.width}, gemm_.lanes, low, high, s.moves);
+    pack_.spread({panel, tile.width * g.taps(), source.data, source.channel, g.w().src_step, channels, s.moves, moves});
   }
 
   // The tile's pixels as runs of neighbours in the stage.

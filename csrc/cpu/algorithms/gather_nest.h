@@ -3,7 +3,8 @@
 //   for item = (phase, image, group, block of results, part of the channels):     one thread each
 //     for k in blocks of source channels:
 //       stage:  rows of those channels, padded and divided by phase (stage.h), unless the source can be read in place
-//       panels: (im2col, pointwise) the pixels of each tile, all taps, one behind the other (kernels/pack)
+//       panels: (im2col, pointwise) the pixels of each tile, all taps, one behind the other (kernels/pack); where it is
+//               cheaper without a stage in between (spread.h)
 //       for tile of result channels:                          weight panel, from L2
 //         for tile of pixels:                                 panel or stage, from L1/L2
 //           gemm tile: += over k; the first k adds the bias, the last one applies the activation

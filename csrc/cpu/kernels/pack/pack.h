@@ -11,6 +11,11 @@
 // pad_rows   row r of dst:  0 for q < begin;  src[r * src_row + (q - begin) * step] for begin <= q < end;  0 up to
 // width
 //            Reads and writes nothing else.
+// spread     panel[c * panel_channel + m.to + lane] = src[c * plane + m.from + lane * step] for each move m, in their
+//            order, for lanes [m.begin, m.end); 0 for the others; step 1, 2 or 4. Moves say how they read: `step *
+//            lanes` elements, `part` and `whole` the same, `whole` all lanes; `careful` the elements of its lanes
+//            alone; `zeros` none. A whole vector is written: what hangs over belongs to a later move, or lies within
+//            kPackSlack elements behind the panel.
 // interleave row r of dst:  dst[j] = src[j % step * phase + r * src_row + j / step], j < count. Reads no row
 //            of src beyond the last element taken from it.
 #pragma once
@@ -54,6 +59,25 @@ struct PaddedRows {
   int64_t src_row, step, rows;
 };
 
+enum class SpreadKind : int32_t { whole, part, careful, zeros };
+
+struct SpreadMove {
+  int64_t from;
+  int32_t to;
+  SpreadKind kind;
+  int32_t begin, end;
+};
+
+template <class T>
+struct SpreadPanel {
+  T* panel;
+  int64_t panel_channel;
+  const T* src;
+  int64_t plane, step, channels;
+  const SpreadMove* moves;
+  int64_t count;
+};
+
 template <class T>
 struct InterleavedRows {
   T* dst;
@@ -69,6 +93,7 @@ struct PackKernel {
   void (*pixels)(const PixelPanel<T>&);
   void (*transpose)(const TransposePanel<T>&);
   void (*pad_rows)(const PaddedRows<T>&);
+  void (*spread)(const SpreadPanel<T>&);
   void (*interleave)(const InterleavedRows<T>&);
 };
 

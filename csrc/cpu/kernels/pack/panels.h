@@ -5,6 +5,7 @@
 //               Where a row is a few vectors only, which they are is found out once.
 //   transpose:  blocks of lanes x lanes through registers (simd.h), the rest element by element
 //   pad_rows:   zeros, vectors, zeros; steps 2 and 4 take every other lane of two vectors, once or twice
+//   spread:     spread.h
 //   interleave: a vector of each of two rows, their lanes in turn; other steps element by element
 // Registers: one vector for pixels, up to four for pad_rows, `lanes` for transpose (16 of 32 with AVX-512, 8 of 16 with
 // AVX2).
@@ -16,6 +17,7 @@
 
 #include "../../simd.h"
 #include "pack.h"
+#include "spread.h"
 
 namespace {
 
@@ -221,15 +223,6 @@ FASTCONV_INLINE void zero_exact(T* dst, int64_t count) {
   store_few(dst + q, Vector<T>{}, count - q);
 }
 
-// A vector of every step-th element: the last one loaded lies step - 1 behind the last one taken.
-template <int step, class T>
-FASTCONV_INLINE Vector<T> load_spread(const T* src) {
-  if constexpr (step == 1)
-    return load(src);
-  else
-    return even_lanes<T>(load_spread<step / 2>(src), load_spread<step / 2>(src + kLanes<T> * step / 2));
-}
-
 // A row shorter than a vector.
 template <int step, class T>
 FASTCONV_INLINE void spread_short(T* dst, const T* src, int64_t count) {
@@ -330,7 +323,7 @@ void interleave_rows(const InterleavedRows<T>& p) {
 
 template <class T>
 constexpr PackKernel<T> make_pack_kernel() {
-  return {pack_pixels<T>, pack_transpose<T>, pad_rows<T>, interleave_rows<T>};
+  return {pack_pixels<T>, pack_transpose<T>, pad_rows<T>, spread<T>, interleave_rows<T>};
 }
 
 }  // namespace
