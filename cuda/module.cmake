@@ -8,9 +8,13 @@
 
 set(FASTCONV_CUDA "AUTO" CACHE STRING "Build the CUDA kernels: AUTO (where nvcc 12 or newer is), ON or OFF")
 set_property(CACHE FASTCONV_CUDA PROPERTY STRINGS AUTO ON OFF)
-# A plain number is machine code of that architecture, which also runs on later ones of its first digit; +PTX is what
-# drivers compile for architectures to come. Releases: 80;86;90;100;120+PTX.
-set(FASTCONV_CUDA_ARCHS "80;90+PTX" CACHE STRING "Architectures, such as 80;86;90;100;120+PTX")
+# A plain number is machine code of that architecture, which also runs on later ones of its first digit; +PTX, at any of
+# them, is what drivers compile for all that are newer than the least. Releases: 80;86;89;90;100;120+PTX. Here stands the
+# short list of a build from source, which is to take minutes.
+set(FASTCONV_CUDA_ARCHS "80;90+PTX" CACHE STRING "Architectures, such as 80;86;89;90;100;120+PTX")
+
+# For tests/test_cuda_static.py: machine code is what is looked at.
+set(FASTCONV_CUDA_KEEP "" CACHE PATH "A folder where the machine code of each kernel is to be left as files of its own")
 
 # Sets FASTCONV_CUDA_FOUND, or FASTCONV_CUDA_MISSING to what is missing.
 function(fastconv_find_cuda)
@@ -57,23 +61,31 @@ function(fastconv_find_cuda)
 endfunction()
 
 # What every kernel is compiled with. C++20 is what the project is written in; the host compiler is that of the rest.
+# The kernels are translated once, to the PTX of the least architecture, and machine code of all is made of that: the
+# translation takes as long as all else, and no kernel but that of Hopper has anything for an architecture of its own.
 function(fastconv_cuda_flags out)
   set(flags -std=c++20 -O3 --expt-relaxed-constexpr -ccbin "${CMAKE_CXX_COMPILER}" "-I${FASTCONV_CUDA_INCLUDE}"
       "-Xcompiler=-fPIC,-fvisibility=hidden")
   if(FASTCONV_CUDA_VERSION VERSION_GREATER_EQUAL 12.8)
-    list(APPEND flags --compress-mode=size)
+    list(APPEND flags --compress-mode=size)  # without, a wheel is twice as large
   endif()
+  set(least "")
+  set(code "")
   foreach(arch IN LISTS FASTCONV_CUDA_ARCHS)
-    if(NOT arch MATCHES "^[0-9]+a?([+]PTX)?$")
+    if(NOT arch MATCHES "^[0-9]+([+]PTX)?$")
       message(FATAL_ERROR "FASTCONV_CUDA_ARCHS has ${arch}: expected numbers such as 80, the last as 90+PTX")
     endif()
     string(REPLACE "+PTX" "" number "${arch}")
-    set(code "sm_${number}")
-    if(arch MATCHES "PTX")
-      set(code "[sm_${number},compute_${number}]")
+    list(APPEND code "sm_${number}")
+    if(NOT least OR number LESS least)
+      set(least ${number})
     endif()
-    list(APPEND flags "-gencode=arch=compute_${number},code=${code}")
   endforeach()
+  if(FASTCONV_CUDA_ARCHS MATCHES "PTX")
+    list(APPEND code "compute_${least}")
+  endif()
+  list(JOIN code "," code)
+  list(APPEND flags "-gencode=arch=compute_${least},code=[${code}]")
   set(${out} ${flags} PARENT_SCOPE)
 endfunction()
 
@@ -96,6 +108,10 @@ endfunction()
 function(fastconv_add_cuda_module)
   fastconv_cuda_flags(flags)
   file(GLOB kernels CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/cuda/*/*.cu")
+  if(FASTCONV_CUDA_KEEP)
+    file(MAKE_DIRECTORY "${FASTCONV_CUDA_KEEP}")
+    list(APPEND flags --keep --keep-dir "${FASTCONV_CUDA_KEEP}")
+  endif()
   set(objects "")
   foreach(kernel IN LISTS kernels)
     get_filename_component(name "${kernel}" NAME_WE)
