@@ -23,8 +23,8 @@ struct Scratch {
     int64_t stage_size = 0, depth = 0, count = 0;
     for (size_t i = 0; i < plan.gathers.size(); ++i) {
       const GatherBlocking& b = plan.blocking.gathers[i];
-      const int64_t channels = plan.gathers[i].src_c * plan.problem.groups;
-      if (!b.stage.in_place) stage_size = std::max(stage_size, b.stage.plane * channels + kPackSlack);
+      const int64_t pitch = pixel_pitch(plan.problem, plan.gathers[i], b);
+      if (!b.stage.in_place) stage_size = std::max(stage_size, b.stage.plane * pitch + kPackSlack);
       depth = std::max(depth, plan.gathers[i].depth());
       count = std::max(count, b.block_rows * b.block_cols);
     }
@@ -76,9 +76,13 @@ class ChannelsRun {
     T* const dst = dst_ + image * dst_pixels(g) * dst_channels(g) + place(g, block.d, block.h0, block.w0);
     ChannelsTile<T> t{};
     t.offset = s.offset;
-    t.depth = width_ ? g.taps() : g.depth();
+    const bool triples = takes_triples(p_, plan_.machine, g, b);
+    t.depth = width_ ? g.taps() / (triples ? 3 : 1) : g.depth();
     t.pixels = s.pixels;
-    t.count = block.pixels();
+    t.count = listed_[thread].count;
+    t.src_step = pixel_pitch(p_, g, b);
+    t.dst_step = g.w().dst_step * dst_channels(g);
+    const auto& shared = triples ? kernel_.triples : kernel_.groups;
     set_clamp(t, p_.activation, true);
     const Split parts{channel_tiles(p_, b, plan_.machine), b.c_splits};
     for (int64_t i = parts.begin(split); i < parts.begin(split + 1) && !interrupt.stop_here(thread); ++i) {
@@ -88,7 +92,7 @@ class ChannelsRun {
       t.bias = bias_ ? bias_ + tile.channel : nullptr;
       t.add = residual_ ? residual_ + (t.dst - dst_) : nullptr;
       t.channels = tile.count;
-      (width_ ? kernel_.groups[width_index(width_)] : kernel_.channels[tile.vectors - 1])(t);
+      (width_ ? shared[width_index(width_)] : kernel_.channels[tile.vectors - 1])(t);
       if (curve_) bend(g, block, t);
     }
   }
@@ -96,7 +100,7 @@ class ChannelsRun {
  private:
   // What a thread's list of pixels is for.
   struct Listed {
-    int64_t gather = -1, rows = 0, cols = 0;
+    int64_t gather = -1, rows = 0, cols = 0, count = 0;
   };
 
   int64_t src_channels(const Gather& g) const { return g.src_c * p_.groups; }
@@ -115,29 +119,45 @@ class ChannelsRun {
     const GatherBlocking& b = plan_.blocking.gathers[index];
     const Scratch<T>& s = scratch_[thread];
     Listed& listed = listed_[thread];
-    const Listed wanted{static_cast<int64_t>(index), block.h1 - block.h0, block.cols()};
-    const int64_t channels = src_channels(g);
-    if (listed.gather != wanted.gather) {
-      int64_t* offset = s.offset;
-      for (int64_t c = 0; c < (width_ ? 1 : g.src_c); ++c)
-        for (const int64_t tap : b.stage.tap_offset) *offset++ = tap * channels + c;
-    } else if (listed.rows == wanted.rows && listed.cols == wanted.cols) {
+    const int64_t rows = block.h1 - block.h0, cols = block.cols();
+    const bool triples = takes_triples(p_, plan_.machine, g, b);
+    if (listed.gather != static_cast<int64_t>(index)) {
+      list_offsets(g, b, triples, s.offset);
+    } else if (listed.rows == rows && listed.cols == cols) {
       return;
     }
-    listed = wanted;
+    const int64_t src_step = g.w().src_step * pixel_pitch(p_, g, b), dst_step = g.w().dst_step * dst_channels(g);
     PixelPlace* px = s.pixels;
-    for (int64_t row = 0; row < wanted.rows; ++row) {
+    for (int64_t row = 0; row < rows; ++row) {
       const int64_t src = b.stage.row_offset(g, block, block.h0 + row) - b.stage.row_offset(g, block, block.h0);
       const int64_t dst = place(g, 0, row, 0) - place(g, 0, 0, 0);
-      for (int64_t col = 0; col < wanted.cols; ++col)
-        *px++ = {(src + col * g.w().src_step) * channels, dst + col * g.w().dst_step * dst_channels(g)};
+      for (int64_t q = 0; q < cols; q += triples ? kIndirectPixels : 1) {
+        const int64_t col = triples ? std::min(q, cols - kIndirectPixels) : q;  // the last run lies over the one before
+        *px++ = {src * pixel_pitch(p_, g, b) + col * src_step, dst + col * dst_step};
+      }
     }
+    listed = {static_cast<int64_t>(index), rows, cols, px - s.pixels};
     std::fill_n(px, kIndirectPixels, px[-1]);
+  }
+
+  void list_offsets(const Gather& g, const GatherBlocking& b, bool triples, int64_t* offset) const {
+    const int64_t pitch = pixel_pitch(p_, g, b);
+    const std::vector<int64_t>& taps = b.stage.tap_offset;
+    if (triples) {
+      for (size_t t = 0; t < taps.size(); t += 3) *offset++ = std::min(taps[t], taps[t + 2]) * pitch;
+      return;
+    }
+    for (int64_t c = 0; c < (width_ ? 1 : g.src_c); ++c)
+      for (const int64_t tap : taps) *offset++ = tap * pitch + c;
+  }
+
+  static void channels_of(T* to, const T* from, int64_t count) {
+    std::memcpy(to, from, static_cast<size_t>(count) * sizeof(T));
   }
 
   const T* read_pixels(const Gather& g, const GatherBlocking& b, const PixelBlock& block, int64_t image,
                        const Scratch<T>& s) const {
-    const int64_t channels = src_channels(g);
+    const int64_t channels = src_channels(g), pitch = pixel_pitch(p_, g, b);
     const T* const source = src_ + image * g.d().src * g.h().src * g.w().src * channels;
     if (b.stage.in_place) return source + b.stage.row_offset(g, block, block.h0) * channels;
     const Walk &d = g.d(), &h = g.h(), &w = g.w();
@@ -146,23 +166,27 @@ class ChannelsRun {
     const int64_t first_row = block.h0 * h.src_step + h.least_offset(),
                   first = block.w0 * w.src_step + w.least_offset();
     const int64_t begin = std::clamp<int64_t>(-first, 0, cols), end = std::clamp(w.src - first, begin, cols);
-    const auto zero = [channels](T* from, int64_t pixels) {
-      std::memset(from, 0, static_cast<size_t>(pixels * channels) * sizeof(T));
+    const auto zero = [pitch](T* from, int64_t pixels) {
+      std::memset(from, 0, static_cast<size_t>(pixels * pitch) * sizeof(T));
+    };
+    const auto copy = [channels, pitch](T* to, const T* from, int64_t pixels) {
+      if (pitch == channels)
+        channels_of(to, from, pixels * channels);
+      else
+        for (int64_t i = 0; i < pixels; ++i) channels_of(to + i * pitch, from + i * channels, channels);
     };
     for (int64_t td = 0; td < d.taps; ++td) {
       const int64_t z = d.position(block.d, td);
       for (int64_t r = 0; r < rows; ++r) {
-        T* const to = s.stage + (td * b.stage.slice + r * b.stage.row) * channels;
+        T* const to = s.stage + (td * b.stage.slice + r * b.stage.row) * pitch;
         const int64_t y = first_row + r;
         if (z < 0 || z >= d.src || y < 0 || y >= h.src) {
           zero(to, cols);
           continue;
         }
         zero(to, begin);
-        if (begin < end)
-          std::memcpy(to + begin * channels, source + ((z * h.src + y) * w.src + first + begin) * channels,
-                      static_cast<size_t>((end - begin) * channels) * sizeof(T));
-        zero(to + end * channels, cols - end);
+        copy(to + begin * pitch, source + ((z * h.src + y) * w.src + first + begin) * channels, end - begin);
+        zero(to + end * pitch, cols - end);
       }
     }
     return s.stage;
@@ -188,18 +212,21 @@ class ChannelsRun {
   std::vector<Listed> listed_;
 };
 
-// A vector of groups that share it: panel[tap][channel of the group][lane].
+// A vector of groups that share it: panel[tap][channel of the group][lane]; by triples with the taps of a row in the
+// order of the source.
 template <class T>
 void pack_shared(const ConvPlan& plan, size_t index, int64_t first, int64_t width, const T* w, T* panel) {
   const ConvProblem& p = plan.problem;
   const Gather& g = plan.gathers[index];
   const int64_t lanes = plan.machine.lanes(sizeof(T)), taps = p.taps();
   const bool forward = p.direction == Direction::forward;
+  const bool backwards = g.w().offset_step < 0 && takes_triples(p, plan.machine, g, plan.blocking.gathers[index]);
   const auto at = [](const Walk& walk, int64_t t) { return walk.tap_start + t * walk.tap_step; };
   for (int64_t td = 0; td < g.d().taps; ++td)
     for (int64_t th = 0; th < g.h().taps; ++th)
       for (int64_t tw = 0; tw < g.w().taps; ++tw) {
-        const int64_t tap = (at(g.d(), td) * p.h().kernel + at(g.h(), th)) * p.w().kernel + at(g.w(), tw);
+        const int64_t col = at(g.w(), backwards ? g.w().taps - 1 - tw : tw);
+        const int64_t tap = (at(g.d(), td) * p.h().kernel + at(g.h(), th)) * p.w().kernel + col;
         for (int64_t s = 0; s < width; ++s)
           for (int64_t i = 0; i < lanes; ++i) {
             const int64_t channel = first + i, base = channel - channel % width, own = channel % width;

@@ -18,6 +18,13 @@ namespace fastconv {
 // Channels of groups that share a vector, each lane reading those of its own group; 0: each group by itself.
 int64_t shared_width(const ConvProblem& problem, const Machine& machine);
 
+// Whether groups that share a vector are done three taps at a time (kernels/indirect).
+bool takes_triples(const ConvProblem& problem, const Machine& machine, const Gather& gather,
+                   const GatherBlocking& blocking);
+
+// Elements from one pixel of the block's source to the next.
+int64_t pixel_pitch(const ConvProblem& problem, const Gather& gather, const GatherBlocking& blocking);
+
 // Source elements along an axis from the first tap of a result to its last one.
 inline int64_t extent(const Walk& walk) { return walk.most_offset() - walk.least_offset() + 1; }
 

@@ -1,5 +1,6 @@
 // How indirect_channels.h divides a problem, and what that costs.
 #include <algorithm>
+#include <cstdlib>
 #include <limits>
 
 #include "indirect_channels.h"
@@ -20,6 +21,19 @@ int64_t shared_width(const ConvProblem& p, const Machine& m) {
   const int64_t width = p.in_c_group();
   if (width != p.out_c_group() || p.groups == 1 || width >= m.lanes(element_bytes(p))) return 0;
   return width == 2 || width == 4 || width == 8 ? width : 0;
+}
+
+bool takes_triples(const ConvProblem& p, const Machine& m, const Gather& g, const GatherBlocking& b) {
+  const Walk& w = g.w();
+  const int64_t last = w.dst - (b.w_blocks - 1) * b.block_cols;
+  return shared_width(p, m) && !p.has_residual && w.taps == 3 && w.src_step == 1 && std::abs(w.offset_step) == 1 &&
+         std::min(b.block_cols, last) >= kIndirectPixels;
+}
+
+// A power of two would bring the pixels of a tile to the same few sets of L1, which has a set for each line of 4 KB.
+int64_t pixel_pitch(const ConvProblem& p, const Gather& g, const GatherBlocking& b) {
+  const int64_t channels = g.src_c * p.groups, bytes = element_bytes(p);
+  return b.stage.in_place || channels * bytes % 256 != 0 ? channels : channels + 64 / bytes;
 }
 
 namespace {
@@ -88,6 +102,7 @@ namespace {
 // block and a tile of channels in it; bytes a cycle into the stage, and cycles to begin one of its rows. From a dozen
 // layers, one thread, Zen 3.
 constexpr double kPixelTile = 14, kStore = 1.2, kStoreSome = 4;
+constexpr double kShuffled = 0.8, kTriple = 0.6;
 constexpr double kBlock = 100, kCall = 30, kStageBytes = 16, kStageRow = 20;
 
 double channels_cycles(const ConvProblem& p, const Gather& g, const GatherBlocking& b, const Machine& m) {
@@ -97,7 +112,7 @@ double channels_cycles(const ConvProblem& p, const Gather& g, const GatherBlocki
   // Tiles of so many vectors, the last one of `some` lanes: the list of a block ends with the last pixel again.
   const auto tiles = [&](int vectors, bool some) {
     const double rows = channel_pixels(p, m)[vectors - 1], v = vectors;
-    const double term = width ? std::max(rows * 2 / 3, 4.0)  // a shuffle and a multiply-add, three of either a cycle
+    const double term = width ? rows * (takes_triples(p, m, g, b) ? kTriple : kShuffled)
                               : std::max({rows * v / 2, 4.0, (rows + v + 1) / 2});
     const double count = std::max(blocks, pixels / rows + blocks / 2);
     return blocks * kCall +
@@ -115,7 +130,7 @@ double channels_cycles(const ConvProblem& p, const Gather& g, const GatherBlocki
   }
   if (b.stage.in_place) return cycles;
   const double rows = blocks * static_cast<double>(g.d().taps * b.stage.rows);
-  const double bytes = static_cast<double>(b.stage.row * g.src_c * p.groups * element_bytes(p));
+  const double bytes = static_cast<double>(b.stage.row * pixel_pitch(p, g, b) * element_bytes(p));
   return cycles + rows * (kStageRow + bytes / kStageBytes);
 }
 

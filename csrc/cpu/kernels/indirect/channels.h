@@ -176,13 +176,47 @@ void groups_tile(const ChannelsTile<T>& g) {
   }
 }
 
+// One row of three taps, channel s of the groups and those behind it. A source pixel, shuffled once, goes to the three
+// results that read it. The barrier keeps the loads of the channels apart: kept in registers they would be spilled.
+template <class T, int width, int s = 0>
+FASTCONV_INLINE void add_triple(Vector<T> (&acc)[kIndirectPixels][1], const T* x, int64_t step, const T* w) {
+  constexpr int n = kLanes<T>;
+  if constexpr (s < width) {
+    asm("" : "+r"(x));
+    const Vector<T> w0 = load(w + s * n), w1 = load(w + (width + s) * n), w2 = load(w + (2 * width + s) * n);
+#pragma GCC unroll 16
+    for (int m = 0; m < kIndirectPixels + 2; ++m) {
+      const Vector<T> v = of_group<width, s>(load(x + m * step), typename MakeIndices<n>::type{});
+      if (m < kIndirectPixels) acc[m][0] += v * w0;
+      if (m >= 1 && m < kIndirectPixels + 1) acc[m - 1][0] += v * w1;
+      if (m >= 2) acc[m - 2][0] += v * w2;
+    }
+    add_triple<T, width, s + 1>(acc, x, step, w);
+  }
+}
+
+template <class T, int width>
+void triples_tile(const ChannelsTile<T>& g) {
+  const ChannelVectors<T, 1> bias = load_bias<T, 1>(g, g.channels);
+  for (const PixelPlace* run = g.pixels; run < g.pixels + g.count; ++run) {
+    Vector<T> acc[kIndirectPixels][1];
+    PixelPlace px[kIndirectPixels];
+#pragma GCC unroll 8
+    for (int i = 0; i < kIndirectPixels; ++i) px[i] = {0, run->dst + i * g.dst_step}, acc[i][0] = bias.of[0];
+    const T* w = g.weights;
+    for (int64_t k = 0; k < g.depth; ++k, w += 3 * width * kLanes<T>)
+      add_triple<T, width>(acc, g.src + run->src + g.offset[k], g.src_step, w);
+    store_pixels<T, kIndirectPixels, 1>(g, px, g.channels, acc);
+  }
+}
+
 template <class T>
 constexpr void add_channels(IndirectKernel<T>& kernel) {
   kernel.pixels[0] = pixels_for(1), kernel.pixels[1] = pixels_for(2);
   kernel.channels[0] = channels_tile<T, 1>, kernel.channels[1] = channels_tile<T, 2>;
-  if constexpr (kLanes<T> > 2) kernel.groups[0] = groups_tile<T, 2>;
-  if constexpr (kLanes<T> > 4) kernel.groups[1] = groups_tile<T, 4>;
-  if constexpr (kLanes<T> > 8) kernel.groups[2] = groups_tile<T, 8>;
+  if constexpr (kLanes<T> > 2) kernel.groups[0] = groups_tile<T, 2>, kernel.triples[0] = triples_tile<T, 2>;
+  if constexpr (kLanes<T> > 4) kernel.groups[1] = groups_tile<T, 4>, kernel.triples[1] = triples_tile<T, 4>;
+  if constexpr (kLanes<T> > 8) kernel.groups[2] = groups_tile<T, 8>, kernel.triples[2] = triples_tile<T, 8>;
 }
 
 }  // namespace

@@ -75,10 +75,15 @@ struct ChannelsTile {
   const T* add;
   T* dst;
   int64_t channels;
+  int64_t src_step, dst_step;
   bool activate;
   T low, high;
 };
 
+// The last again for windows three taps wide at stride 1, with the taps of a row in the order of the source: tiles of
+// kIndirectPixels neighbours, which share what they read. `depth` counts rows of taps, offset[] their first taps;
+// pixel v of run r is read at runs[r].src + v * src_step, written at runs[r].dst + v * dst_step. `count` runs; add
+// null.
 constexpr int kIndirectPixels = 8;  // of the tallest tile of channels
 constexpr int kGroupWidths = 3;     // 2, 4 and 8 channels
 
@@ -90,6 +95,7 @@ struct IndirectKernel {
   int pixels[2];                                         // of a tile of one and two vectors of channels
   void (*channels[2])(const ChannelsTile<T>&);           // one or two vectors
   void (*groups[kGroupWidths])(const ChannelsTile<T>&);  // one vector; null where a group fills it
+  void (*triples[kGroupWidths])(const ChannelsTile<T>&);
 };
 
 struct IndirectKernels {

@@ -183,7 +183,7 @@ void indirect_tile(const IndirectTile<T>& g) {
 
 template <class T, int... i>
 constexpr IndirectKernel<T> make_indirect_rows(Indices<i...>) {
-  IndirectKernel<T> kernel{kLanes<T>, kTileRows, {}, {}, {}, {}, {}};
+  IndirectKernel<T> kernel{kLanes<T>, kTileRows, {}, {}, {}, {}, {}, {}};
   ((kernel.vectors[i] = vectors_for(i + 1), kernel.run[i] = indirect_tile<T, i + 1>), ...);
   return kernel;
 }
