@@ -24,6 +24,9 @@ constexpr double kStoreVector = 0.1, kStoreTransposed = 1.0, kStoreScalar = 3.0;
 // Cycles to load and store one vector of a panel and of the stage; the share by which tiles run slower from panels in
 // L2. From the 27 layers of the benchmarks, one thread, Zen 5 and Zen 3.
 constexpr double kPackVector = 3, kStageVector = 4, kPanelShare = 0.04;
+// The same for a vector of a panel straight from the source (spread.h), where a stride is taken; to list one, which is
+// done once for all channels of a pass. Zen 3.
+constexpr double kSpreadStrided = 5.6, kListMove = 25;
 // Cycles to begin a row of the stage and one of each phase of a stride. From layers with short sums, Zen 3.
 constexpr double kStageRow = 8, kStagePhase = 12;
 
@@ -203,6 +206,11 @@ Work work_of(const std::vector<Gather>& gathers, const Blocking& blocking, int64
   return work;
 }
 
+// Cycles per vector of a panel that spread.h writes, in so many passes over the channels.
+static double spread_vector(const Gather& g, double passes) {
+  return (g.w().src_step == 1 ? kPackVector : kSpreadStrided) + kListMove * passes / static_cast<double>(g.src_c);
+}
+
 double gather_cycles(const ConvProblem& p, const Gather& g, const GatherBlocking& b, const Machine& m) {
   const int64_t bytes = static_cast<int64_t>(size_of(p.dtype)), lanes = m.lanes(bytes), max_rows = gemm_rows(m);
   const double depth = static_cast<double>(g.depth()), all_pixels = static_cast<double>(g.pixels());
@@ -217,7 +225,7 @@ double gather_cycles(const ConvProblem& p, const Gather& g, const GatherBlocking
   const double runs = static_cast<double>(b.blocks() * (whole_block ? 1 : rows)) * passes *
                       static_cast<double>(ceil_div(down, max_rows) * ceil_div(along, 2 * lanes));
   if (b.panels) {
-    cycles += cycles * kPanelShare + vectors * depth * kPackVector;
+    cycles += cycles * kPanelShare + vectors * depth * (b.spread ? spread_vector(g, passes) : kPackVector);
   } else {
     cycles += runs * static_cast<double>(g.taps()) * kSegment;
     const int64_t read = g.src_c * (rows * g.h().src_step + g.h().taps) * g.w().src * bytes;
