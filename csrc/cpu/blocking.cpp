@@ -120,9 +120,17 @@ double tile_cycles(int64_t rows, int64_t max_rows, int64_t cols, int64_t lanes) 
   return static_cast<double>(pairs) * column(2) + (rest == 0 ? 0 : column(rest <= lanes ? 1 : 2));
 }
 
-double jump_cycles(const ConvProblem& p, const Machine& m) {
+bool far_away(const ConvProblem& p, const Machine& m) {
   const int64_t elements = p.batch * (p.in_c * p.in_pixels() + p.out_c * p.out_pixels());
-  return elements * static_cast<int64_t>(size_of(p.dtype)) > 8 * m.l2_bytes ? kJumpFar : kJump;
+  return elements * static_cast<int64_t>(size_of(p.dtype)) > 8 * m.l2_bytes;
+}
+
+double jump_cycles(const ConvProblem& p, const Gather& g, const Machine& m) {
+  // 64 translations on Zen 3 as on most others; results and weights take some. Pages of 4 KB.
+  constexpr int64_t kPages = 56, kPageBytes = 4096;
+  const int64_t channel = g.d().src * g.h().src * g.w().src * static_cast<int64_t>(size_of(p.dtype));
+  const int64_t pages = g.src_c * std::min(channel, kPageBytes) / kPageBytes;
+  return pages > kPages || far_away(p, m) ? kJumpFar : kJump;
 }
 
 GatherBlocking block_gather(const ConvProblem& p, const Gather& g, const Machine& m, int threads, PixelRead read) {
@@ -150,7 +158,7 @@ GatherBlocking block_gather(const ConvProblem& p, const Gather& g, const Machine
     b.channels_on_vector = channels_on_vector;
     b.k_blocks = {g.src_c, passes(channels_on_vector)};
     b.spread = panels && spreads(g, p.layout, g.src_c / b.k_blocks.parts);
-    choose_block(b, g, m, bytes, wanted, panels || straight, straight && jump_cycles(problem, m) > kJump);
+    choose_block(b, g, m, bytes, wanted, panels || straight, straight && far_away(problem, m));
     b.channel_tiles = {g.dst_c, ceil_div(g.dst_c, channels_on_vector ? 2 * lanes : max_rows)};
     const double cycles = gather_cycles(problem, g, b, m);
     if (least < 0 || cycles < least) least = cycles, best = std::move(b);
@@ -230,7 +238,7 @@ double gather_cycles(const ConvProblem& p, const Gather& g, const GatherBlocking
     cycles += runs * static_cast<double>(g.taps()) * kSegment;
     const int64_t read = g.src_c * (rows * g.h().src_step + g.h().taps) * g.w().src * bytes;
     if (read > m.l1_bytes && g.dst_c > max_rows)
-      cycles += runs / passes * depth * (b.channels_on_vector ? kJump : jump_cycles(p, m));
+      cycles += runs / passes * depth * (b.channels_on_vector ? kJump : jump_cycles(p, g, m));
     // At the end of the source a vector would reach behind it, and is packed.
     if (!b.channels_on_vector && rows_follow(p, g) && g.pixels() % lanes != 0) cycles += depth * kPackVector;
   }

@@ -120,10 +120,12 @@ double tile_cycles(int64_t rows, int64_t max_rows, int64_t cols, int64_t lanes);
 double stage_cycles(const Gather& gather, Layout layout, int64_t lanes);
 
 // Cycles that an element of a tile's depth costs where its pixels begin another row, and often another page, of a
-// source that L1 does not hold: the address translations and the line are not foreseen by the hardware. More where all
-// images and results together do not stay near from one call to the next. Zen 3.
+// source that L1 does not hold: the address translations and the line are not foreseen by the hardware. More where a
+// tile meets more pages than the first level of translations holds, or where all images and results together do not
+// stay near from one call to the next (`far_away`). Zen 3.
 constexpr double kJump = 1, kJumpFar = 2;
-double jump_cycles(const ConvProblem& problem, const Machine& machine);
+bool far_away(const ConvProblem& problem, const Machine& machine);
+double jump_cycles(const ConvProblem& problem, const Gather& gather, const Machine& machine);
 
 // Cycles to call a gemm tile and finish it, beside its stores, and to begin a segment of its sum. Zen 3.
 constexpr double kTile = 30, kSegment = 5;

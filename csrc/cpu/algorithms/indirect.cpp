@@ -110,7 +110,7 @@ double indirect_cycles(const ConvProblem& p, const Gather& g, const GatherBlocki
   const double weights = depth * static_cast<double>(g.dst_c * element_bytes(p));
   const double all_weights = weights * static_cast<double>(p.groups), near = static_cast<double>(m.l2_bytes) / 2;
   const int64_t source = g.src_c * g.h().src * g.w().src * element_bytes(p);
-  const double jump = b.stage.in_place && source > m.l1_bytes && b.channel_tiles.parts > 1 ? jump_cycles(p, m) : 0;
+  const double jump = b.stage.in_place && source > m.l1_bytes && b.channel_tiles.parts > 1 ? jump_cycles(p, g, m) : 0;
   double cycles = static_cast<double>(b.blocks() * (1 + b.channel_tiles.parts)) * kBlock +
                   static_cast<double>(b.blocks()) * weights / (all_weights > near ? kWeightsFar : kWeightsNear);
   for (int64_t i = 0; i < b.channel_tiles.parts; ++i) {
