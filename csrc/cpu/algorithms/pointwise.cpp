@@ -8,6 +8,9 @@
 // NHWC: a row of channels per pixel; pixels go down the rows of the tile, channels along its vectors.
 // Stride 1, no padding, forward or input gradient (the same with the weights transposed). The nest is gather_nest.h.
 // A fully connected layer is this with the batch as pixels.
+//
+// Tried and lost: pixels outermost with a panel that fits L1, or in place (a gain for one image, a loss for eight); a
+// panel packed just before its first use, its rows asked for by the tile before; prefetch inside the loop that packs.
 #include "gather_nest.h"
 
 namespace fastconv {

@@ -13,6 +13,10 @@
 // Groups narrower than a vector: each lane takes its group's element s out of the loaded vector, one shuffle per
 // multiply-add, and only the weights that there are are multiplied; a block-diagonal panel would be mostly zeros.
 // The sum of an element runs in one accumulator, in the order of the panel.
+//
+// Tried and lost: asking ahead for the lines of the result; 24 or 48 pixels with all channels inside, instead of panel
+// by panel; blocks of 8 to 64 KB instead of half of L2; all vectors of eight pixels of a group loaded ahead, which
+// spills.
 #pragma once
 
 #include "../../simd.h"
