@@ -126,11 +126,11 @@ bool far_away(const ConvProblem& p, const Machine& m) {
 }
 
 double jump_cycles(const ConvProblem& p, const Gather& g, const Machine& m) {
-  // 64 translations on Zen 3 as on most others; results and weights take some. Pages of 4 KB.
+  // 64 translations on Zen 3 as on most others; results and weights take some. Pages of 4 KB; several taps share one.
   constexpr int64_t kPages = 56, kPageBytes = 4096;
   const int64_t channel = g.d().src * g.h().src * g.w().src * static_cast<int64_t>(size_of(p.dtype));
   const int64_t pages = g.src_c * std::min(channel, kPageBytes) / kPageBytes;
-  return pages > kPages || far_away(p, m) ? kJumpFar : kJump;
+  return (g.taps() == 1 && pages > kPages) || far_away(p, m) ? kJumpFar : kJump;
 }
 
 GatherBlocking block_gather(const ConvProblem& p, const Gather& g, const Machine& m, int threads, PixelRead read) {
