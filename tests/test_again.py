@@ -173,8 +173,9 @@ def test_a_repeated_pooling_is_seen() -> None:
 def test_a_plan_looks_at_its_input() -> None:
     plan = fastconv.plan_conv2d(X.shape, W, B)
     again, wanted = plan._prepared.again(), expected(X, W, B, algorithm=plan.algorithm)
-    assert again(X.tolist()) is None and again(X[:1]) is None and again(X.astype(np.float64)) is None
-    assert again(X.astype(X.dtype.newbyteorder())) is None and again(np.repeat(X, 2, axis=3)[..., ::2]) is None
+    swapped, strided = X.astype(X.dtype.newbyteorder()), np.repeat(X, 2, axis=3)[..., ::2]
+    for other in (X.tolist(), X[:1], X.astype(np.float64), swapped, strided):
+        assert again(other, None) is None
     for _ in range(2):
         np.testing.assert_array_equal(plan(X), wanted)
         np.testing.assert_array_equal(plan(X.astype(X.dtype.newbyteorder())), wanted)
@@ -183,4 +184,32 @@ def test_a_plan_looks_at_its_input() -> None:
         with pytest.raises(TypeError, match="x has dtype float64"):
             plan(X.astype(np.float64))
     del plan
-    np.testing.assert_array_equal(again(X), wanted)
+    np.testing.assert_array_equal(again(X, None), wanted)
+
+
+def test_a_plan_looks_at_out() -> None:
+    plan = fastconv.plan_conv2d(X.shape, W, B)
+    again, wanted = plan._prepared.again(), expected(X, W, B, algorithm=plan.algorithm)
+    shape = plan.output_shape
+    memory = np.zeros(X.size + wanted.size, np.float32)
+    x = memory[-X.size :].reshape(X.shape)
+    x[...] = X
+    near, inside = (memory[begin : begin + wanted.size].reshape(shape) for begin in (0, 1))
+    read_only = np.empty(shape, np.float32)
+    read_only.flags.writeable = False
+    unfit = {
+        "out has shape": np.empty(shape[1:], np.float32),
+        "out has dtype": np.empty(shape),
+        "out is read-only": read_only,
+        "out is not C-contiguous": np.empty((*shape, 2), np.float32)[..., 0],
+        "out overlaps an input": inside,
+        "out is list": [],
+    }
+    for message, out in unfit.items():
+        assert again(x, out) is None
+        with pytest.raises((ValueError, TypeError), match=message):
+            plan(x, out)  # type: ignore[arg-type]
+    for _ in range(2):
+        near[...] = 0
+        assert plan(x, near) is near and again(x, near) is near
+        np.testing.assert_array_equal(near, wanted)

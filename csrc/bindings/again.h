@@ -27,6 +27,7 @@ class PlainArray {
   }
   explicit operator bool() const { return array_; }
   void* data() const { return array_ ? array_->data : nullptr; }
+  bool writeable() const { return array_ && (array_->flags & py::detail::npy_api::NPY_ARRAY_WRITEABLE_) != 0; }
   Shape shape() const { return Shape(array_->dimensions, array_->dimensions + array_->nd); }
   py::dtype dtype() const { return py::reinterpret_borrow<py::dtype>(array_->descr); }
   Kind kind() const { return array_ ? Kind{shape(), dtype()} : Kind{}; }
@@ -63,13 +64,14 @@ class FreshResult {
   py::object dtype_;
 };
 
+inline void* data_of(const py::object& array) { return py::detail::array_proxy(array.ptr())->data; }
+
 // Over in microseconds on any machine: sooner than another thread could take the GIL, or anybody press Ctrl-C.
 constexpr double kBriefFlops = 1e5;
 constexpr size_t kBriefBytes = 1 << 18;  // of workspace: what few products read is still to be brought there
 
-inline void run_again(const ConvPlan& plan, ConvOperands operands, const py::object& result) {
+inline void run_again(const ConvPlan& plan, const ConvOperands& operands) {
   if (plan.problem.batch == 0) return;
-  operands.y = py::detail::array_proxy(result.ptr())->data;
   if (plan.problem.flops() < kBriefFlops && plan.workspace_bytes < kBriefBytes)
     run_plan(plan, operands, nullptr);
   else

@@ -56,6 +56,17 @@ py::array plain(py::array array, const Type& type) {
   return py::module_::import("numpy").attr("require")(array, type(), py::make_tuple("C", "A"));
 }
 
+inline size_t bytes_of(const Shape& shape, DType dtype) {
+  size_t bytes = size_of(dtype);
+  for (const int64_t extent : shape) bytes *= static_cast<size_t>(extent);
+  return bytes;
+}
+
+inline bool overlap(const void* a, size_t a_bytes, const void* b, size_t b_bytes) {
+  const auto *const first = static_cast<const char*>(a), *const second = static_cast<const char*>(b);
+  return first < second + b_bytes && second < first + a_bytes;
+}
+
 class Argument {
  public:
   Argument(py::handle object, const char* name) : name_(name) {
@@ -142,10 +153,8 @@ class Result {
 
  private:
   bool overlaps(const TensorView& input) const {
-    if (!input.data) return false;
-    const auto *const begin = static_cast<const char*>(array_.data()), *const other = static_cast<char*>(input.data);
-    return begin < other + static_cast<size_t>(input.elements()) * size_of(input.dtype) &&
-           other < begin + array_.nbytes();
+    return input.data && overlap(array_.data(), static_cast<size_t>(array_.nbytes()), input.data,
+                                 static_cast<size_t>(input.elements()) * size_of(input.dtype));
   }
 
   py::array array_;

@@ -51,7 +51,7 @@ PyObject* conv_again(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
     if (!known || known->settings != Settings{}) return {};
     const std::shared_ptr<const ConvPlan> plan = known->plan;
     py::object result = known->y.make();
-    run_again(*plan, {arrays[0].data(), arrays[1].data(), nullptr, arrays[2].data()}, result);
+    run_again(*plan, {arrays[0].data(), arrays[1].data(), data_of(result), arrays[2].data()});
     return result;
   });
 }

@@ -37,12 +37,15 @@ PyObject* for_python(const F& f) {
 // Of Python's C interface, as a function of a module: pybind11's own take longer to be called than a small image takes.
 // `method` is static; `self` is given to it.
 using FastFunction = PyObject* (*)(PyObject*, PyObject* const*, Py_ssize_t);
+inline PyCFunction as_method(FastFunction function) {  // for METH_FASTCALL
+  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
+}
 inline py::object quick_function(PyMethodDef& method, FastFunction function, const py::object& self = {}) {
-  method.ml_meth = reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
+  method.ml_meth = as_method(function);
   return py::reinterpret_steal<py::object>(PyCFunction_NewEx(&method, self.ptr(), nullptr));
 }
 
-// A function of one argument over a prepared convolution, which it keeps alive.
+// A function over a prepared convolution, which it keeps alive.
 template <class Prepared>
 py::object quick_call(PyMethodDef& method, const py::object& prepared) {
   const auto self =

@@ -25,6 +25,9 @@ class PreparedConv {
     plan_ = plan_for(problem, window.algorithm, true);
     x_ = {problem.x_shape(), numpy_type(problem.dtype)};
     result_ = FreshResult(problem.result_shape(), problem.dtype);
+    y_ = {problem.result_shape(), numpy_type(problem.dtype)};
+    x_bytes_ = bytes_of(problem.x_shape(), problem.dtype);
+    y_bytes_ = bytes_of(problem.result_shape(), problem.dtype);
 
     const TensorView w_view = w.view();
     if (b) bias_ = copy_of(b->view());
@@ -59,12 +62,19 @@ class PreparedConv {
     return result.take();
   }
 
-  // The result where x is plainly what the plan was made for, else a null object.
-  py::object call_again(PyObject* input) const {
+  // The result where x is plainly what the plan was made for, and `out` nothing or fit for it, else a null object.
+  py::object call_again(PyObject* input, PyObject* out) const {
     const PlainArray x(input);
     if (!x || !x.is(x_)) return {};
-    py::object result = result_.make();
-    run_again(*plan_, {x.data(), weight_.data(), nullptr, bias_.data(), packed_.data()}, result);
+    py::object result;
+    if (out == Py_None) {
+      result = result_.make();
+    } else {
+      const PlainArray y(out);
+      if (!y.writeable() || !y.is(y_) || overlap(x.data(), x_bytes_, y.data(), y_bytes_)) return {};
+      result = py::reinterpret_borrow<py::object>(out);
+    }
+    run_again(*plan_, {x.data(), weight_.data(), data_of(result), bias_.data(), packed_.data()});
     return result;
   }
 
@@ -80,18 +90,22 @@ class PreparedConv {
 
   std::shared_ptr<const ConvPlan> plan_;
   Buffer weight_, bias_, packed_;
-  PlainArray::Kind x_;
+  PlainArray::Kind x_, y_;
+  size_t x_bytes_ = 0, y_bytes_ = 0;
   FreshResult result_;
 };
 
-// again(x): the result, or None where x has to be called the long way. See conv_again in conv.cpp.
-PyObject* plan_again(PyObject* self, PyObject* x) {
-  return for_python(
-      [&] { return static_cast<const PreparedConv*>(PyCapsule_GetPointer(self, nullptr))->call_again(x); });
+// again(x, out): the result, or None where it has to be called the long way. See conv_again in conv.cpp.
+PyObject* plan_again(PyObject* self, PyObject* const* arguments, Py_ssize_t count) {
+  return for_python([&]() -> py::object {
+    if (count != 2) return {};
+    const auto* const prepared = static_cast<const PreparedConv*>(PyCapsule_GetPointer(self, nullptr));
+    return prepared->call_again(arguments[0], arguments[1]);
+  });
 }
 
 py::object again_of(const py::object& prepared) {
-  static PyMethodDef again{"again", &plan_again, METH_O, "The result, or None."};
+  static PyMethodDef again{"again", as_method(&plan_again), METH_FASTCALL, "The result, or None."};
   return quick_call<PreparedConv>(again, prepared);
 }
 

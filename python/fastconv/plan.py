@@ -59,8 +59,8 @@ class ConvPlan:
         TypeError
             `x`, `residual` or `out` is no array or has another dtype.
         """
-        if out is None and residual is None:
-            result: np.ndarray | None = self._again(x)
+        if residual is None:
+            result: np.ndarray | None = self._again(x, out)
             if result is not None:
                 return result
         added = None if residual is None else arg.operand("residual", residual)
