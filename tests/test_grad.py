@@ -95,6 +95,27 @@ def test_weight_gradient_is_the_sum_over_the_batch() -> None:
     np.testing.assert_array_equal(together, alone)
 
 
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_sections_of_a_large_batch(isa: str, groups: int, layout: str) -> None:
+    """So many tiles for their few sums that Winograd's weight gradient sums them in sections, one thread each."""
+    rng = np.random.default_rng(2)
+    x = rng.standard_normal((40, 9 * groups, 19, 20)).astype(np.float32)
+    y = rng.standard_normal((40, 11 * groups, 19, 20)).astype(np.float32)
+    window = {"padding": 1, "groups": groups, "layout": layout}
+    if layout == "NHWC":
+        x, y = (np.ascontiguousarray(np.moveaxis(a, 1, -1)) for a in (x, y))
+    results = {}
+    for count in (1, 2, 3, 8):
+        with fastconv.threads(count):
+            results[count] = fastconv.grad.conv2d_weight(x, (11 * groups, 9, 3, 3), y, algorithm="winograd", **window)
+        np.testing.assert_array_equal(results[count], results[1])
+    expected = fastconv.grad.conv2d_weight(
+        x.astype(np.float64), (11 * groups, 9, 3, 3), y.astype(np.float64), algorithm="im2col", **window
+    )
+    assert np.abs(results[1] - expected).max() < 1e-4 * np.abs(expected).max()
+
+
 def test_unread_positions_have_no_gradient() -> None:
     """A stride beyond the kernel leaves positions of x that no window reads."""
     gradient = fastconv.grad.conv2d_input(

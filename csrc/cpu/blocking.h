@@ -93,6 +93,7 @@ struct WinogradWeightBlocking {
   int form_h = 0, form_w = 0;
   int64_t positions = 0, tiles_h = 0, tiles_w = 0;
   Split rows;                           // tile rows of all images, in chunks that are transformed at a time
+  Split sections;                       // chunks, in sections that one thread sums
   Split out_blocks, in_blocks;          // vectors of channels
   int64_t out_width = 0, in_width = 0;  // lanes of a block
   int64_t out_position = 0, in_position = 0, sum_position = 0;

@@ -72,7 +72,9 @@ int winograd_form(int64_t taps, int alpha);
 // Operations to transform a line of alpha elements.
 double winograd_line_in(int alpha);
 
-// The weight gradient (winograd_weights.cpp).
+// The weight gradient (winograd_weights.cpp, winograd_weights_blocking.cpp).
+WinogradWeightBlocking choose_winograd_weights(const ConvProblem& problem, const Gather& gather,
+                                               const Machine& machine);
 double winograd_weights_cost(const ConvProblem& problem, const Machine& machine);
 void prepare_winograd_weights(ConvPlan& plan);
 void run_winograd_weights(const ConvPlan& plan, const ConvOperands& operands, std::byte* workspace,

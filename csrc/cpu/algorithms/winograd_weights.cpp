@@ -10,8 +10,15 @@
 //
 // The order of a sum is that of the tiles, so that no number of threads changes it. With one chunk the sums of a block
 // stay in L2 and are never written elsewhere; with several they lie in the workspace between chunks.
+//
+// Where the sums are small, many chunks pass over few of them, and threads that share a chunk would take its lines from
+// each other twice. There the chunks form sections, as many as the problem says and not the threads: a thread
+// transforms and multiplies a section alone, from memory of its own into sums of the section; the sums of the sections
+// are added up in their order, on the way to the result. Eight sections lost to four where the sums are 1 MB each, and
+// adding them up filter by filter, a line or two of each position, to a vector of filters at a time.
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "../buffer.h"
 #include "winograd.h"
@@ -22,16 +29,33 @@ namespace {
 // Terms that are summed in registers before they are added up: rounding grows with the length of a sum.
 constexpr int64_t kTerms = 128;
 
+// Chunks as their two transforms leave them.
+struct Transformed {
+  float *v, *z;
+  Transformed(Carver& carver, const WinogradWeightBlocking& b)
+      : v(carver.take<float>(b.in_blocks.parts * b.positions * b.in_position)),
+        z(carver.take<float>(b.out_blocks.parts * b.positions * b.out_position)) {}
+};
+
+int64_t blocks_of_sums(const WinogradWeightBlocking& b) { return b.in_blocks.parts * b.out_blocks.parts; }
+
+int64_t kept_sums(const WinogradWeightBlocking& b) {
+  return b.rows.parts > 1 ? b.sections.parts * blocks_of_sums(b) * b.positions * b.sum_position : 0;
+}
+
 struct Scratch {
   float *stage, *sums, *taps;
+  std::optional<Transformed> own;  // where threads do not share chunks
   Scratch(Carver& carver, const ConvPlan& plan) {
     const WinogradWeightBlocking& b = plan.blocking.winograd_weight;
     const WinogradForm &h = kWinogradForms[b.form_h], &w = kWinogradForms[b.form_w];
     const int64_t rows = std::min(b.tiles_h, ceil_div(b.rows.count, b.rows.parts));
     const int64_t pixels = (rows * h.results + h.alpha) * (b.tiles_w * w.results + w.alpha);
-    stage = carver.take<float>(pixels * plan.machine.lanes(sizeof(float)));
-    sums = carver.take<float>(b.rows.parts > 1 ? 0 : b.positions * b.sum_position);
+    const int64_t lanes = plan.machine.lanes(sizeof(float));
+    stage = carver.take<float>(pixels * lanes);
+    sums = carver.take<float>(b.positions * (b.sections.parts > 1 ? lanes * b.in_width : b.sum_position));
     taps = carver.take<float>(plan.problem.taps() * b.in_width);
+    if (b.sections.parts > 1) own.emplace(carver, b);
   }
 };
 
@@ -48,7 +72,6 @@ struct Operand {
   int64_t tile_rows, tile_cols;     // pixels that a tile reads
   Split blocks;                     // vectors of channels
   int64_t lanes_of_block, position;
-  float* transformed;
   void (*transform)(const WinogradInput&);
 };
 
@@ -64,10 +87,8 @@ class WinogradWeightRun {
         lanes_(kernels_.winograd.lanes),
         dw_(static_cast<float*>(operands.w)) {
     Carver carver(workspace);
-    float* const v = carver.take<float>(b_.in_blocks.parts * b_.positions * b_.in_position);
-    float* const z = carver.take<float>(b_.out_blocks.parts * b_.positions * b_.out_position);
-    const int64_t kept = b_.rows.parts > 1 ? b_.in_blocks.parts * b_.out_blocks.parts : 0;
-    sums_ = carver.take<float>(kept * b_.positions * b_.sum_position);
+    if (b_.sections.parts == 1) shared_.emplace(carver, b_);
+    sums_ = carver.take<float>(kept_sums(b_));
     const Gather& g = plan.gathers[0];
     x_ = {static_cast<const float*>(operands.x),
           p_.in_c_group(),
@@ -80,7 +101,6 @@ class WinogradWeightRun {
           b_.in_blocks,
           b_.in_width,
           b_.in_position,
-          v,
           kernels_.winograd.input[b_.form_h][b_.form_w]};
     y_ = {static_cast<const float*>(operands.y),
           p_.out_c_group(),
@@ -93,7 +113,6 @@ class WinogradWeightRun {
           b_.out_blocks,
           b_.out_width,
           b_.out_position,
-          z,
           kernels_.winograd.spread[b_.form_h][b_.form_w]};
     for (int t = 0; t < plan.threads; ++t) {
       Carver thread(carver.take<std::byte>(static_cast<int64_t>(plan.blocking.thread_bytes)));
@@ -102,15 +121,16 @@ class WinogradWeightRun {
   }
 
   int64_t transforms() const { return x_.blocks.count + y_.blocks.count; }
-  int64_t products() const { return b_.in_blocks.parts * b_.out_blocks.parts; }
+  int64_t products() const { return blocks_of_sums(b_); }
 
   void transform(int64_t group, int64_t chunk, int64_t item, int thread) const {
     const bool of_x = item < x_.blocks.count;
     const Operand& o = of_x ? x_ : y_;
     const int64_t vector = of_x ? item : item - x_.blocks.count;
-    int64_t block = 0;
-    while (o.blocks.begin(block + 1) <= vector) ++block;
-    float* const to = o.transformed + block * b_.positions * o.position + (vector - o.blocks.begin(block)) * lanes_;
+    const int64_t block = block_of(o.blocks, vector);
+    const Transformed& t = transformed(thread);
+    float* const to =
+        (of_x ? t.v : t.z) + block * b_.positions * o.position + (vector - o.blocks.begin(block)) * lanes_;
     int64_t row = b_.rows.begin(chunk);
     const int64_t begin = row, end = b_.rows.begin(chunk + 1);
     while (row < end) {
@@ -121,30 +141,70 @@ class WinogradWeightRun {
     }
   }
 
-  void multiply(int64_t group, int64_t chunk, int64_t item, int thread) const {
+  // Adds a chunk to the sums of a block, and to the first chunk of a section nothing.
+  void multiply(int64_t section, int64_t chunk, int64_t item, int thread) const {
     const int64_t in = item % b_.in_blocks.parts, out = item / b_.in_blocks.parts;
-    const int64_t channel = x_.blocks.begin(in) * lanes_, row = y_.blocks.begin(out) * lanes_;
-    const int64_t channels = std::min(x_.channels - channel, x_.blocks.size(in) * lanes_);
+    const int64_t row = y_.blocks.begin(out) * lanes_;
     const int64_t rows = std::min(y_.channels - row, y_.blocks.size(out) * lanes_);
-    const Scratch& s = scratch_[static_cast<size_t>(thread)];
-    float* const sums = b_.rows.parts > 1 ? sums_ + item * b_.positions * b_.sum_position : s.sums;
-    add_products(in, out, rows, x_.blocks.size(in), b_.rows.size(chunk) * b_.tiles_w, chunk > 0, sums);
-    if (chunk + 1 < b_.rows.parts) return;
-    const int64_t taps = p_.taps();
-    float* const dw = dw_ + ((group * y_.channels + row) * x_.channels + channel) * taps;
-    WinogradOutput o{};
-    o.position = b_.sum_position, o.src_tile = lanes_;
-    o.dst = s.taps, o.row = plan_.gathers[0].w().taps * b_.in_width, o.col = b_.in_width, o.dst_tile = lanes_;
-    o.tiles = x_.blocks.size(in);
-    for (int64_t i = 0; i < rows; ++i) {
-      o.src = sums + i * b_.in_width;
-      kernels_.winograd.taps[b_.form_h][b_.form_w](o);
-      kernels_.pack.f32.transpose({dw + i * x_.channels * taps, taps, taps, s.taps, b_.in_width, taps, channels});
+    add_products(transformed(thread), in, out, rows, b_.rows.size(chunk) * b_.tiles_w,
+                 chunk > b_.sections.begin(section), sums(section, item, thread));
+  }
+
+  // The filters of a block of sums, once all chunks are in it.
+  void finish(int64_t group, int64_t item, int thread) const {
+    const int64_t in = item % b_.in_blocks.parts, out = item / b_.in_blocks.parts;
+    const int64_t row = y_.blocks.begin(out) * lanes_, rows = std::min(y_.channels - row, y_.blocks.size(out) * lanes_);
+    for (int64_t i = 0; i < rows; ++i)
+      to_filter(group, in, row + i, sums(0, item, thread) + i * b_.in_width, b_.sum_position, thread);
+  }
+
+  // The same from several sections, a vector of filters per item: lines that follow each other in every position.
+  int64_t filters() const { return b_.in_blocks.parts * y_.blocks.count; }
+  void add_sections(int64_t group, int64_t item, int thread) const {
+    const int64_t in = item % b_.in_blocks.parts, vector = item / b_.in_blocks.parts;
+    const int64_t out = block_of(y_.blocks, vector), row = vector * lanes_;
+    const int64_t rows = std::min(y_.channels - row, lanes_), count = rows * b_.in_width;
+    const int64_t first = (vector - y_.blocks.begin(out)) * lanes_ * b_.in_width;
+    float* const total = scratch_[static_cast<size_t>(thread)].sums;
+    for (int64_t section = 0; section < b_.sections.parts; ++section) {
+      const float* from = sums(section, out * b_.in_blocks.parts + in, thread) + first;
+      for (float* to = total; to < total + b_.positions * count; to += count, from += b_.sum_position)
+        for (int64_t i = 0; i < count; ++i) to[i] = section > 0 ? to[i] + from[i] : from[i];
     }
+    for (int64_t i = 0; i < rows; ++i) to_filter(group, in, row + i, total + i * b_.in_width, count, thread);
   }
 
  private:
   bool nhwc() const { return p_.layout == Layout::nhwc; }
+
+  static int64_t block_of(const Split& blocks, int64_t vector) {
+    int64_t block = 0;
+    while (blocks.begin(block + 1) <= vector) ++block;
+    return block;
+  }
+
+  const Transformed& transformed(int thread) const {
+    return shared_ ? *shared_ : *scratch_[static_cast<size_t>(thread)].own;
+  }
+
+  float* sums(int64_t section, int64_t item, int thread) const {
+    if (b_.rows.parts == 1) return scratch_[static_cast<size_t>(thread)].sums;
+    return sums_ + (section * products() + item) * b_.positions * b_.sum_position;
+  }
+
+  // Sums at the points, `position` apart, to the filter of an output channel and a block of input channels.
+  void to_filter(int64_t group, int64_t in, int64_t row, const float* sums, int64_t position, int thread) const {
+    const int64_t taps = p_.taps(), channel = x_.blocks.begin(in) * lanes_;
+    const int64_t channels = std::min(x_.channels - channel, x_.blocks.size(in) * lanes_);
+    float* const filter = scratch_[static_cast<size_t>(thread)].taps;
+    WinogradOutput o{};
+    o.src = sums, o.position = position, o.src_tile = lanes_;
+    o.dst = filter, o.row = plan_.gathers[0].w().taps * b_.in_width, o.col = b_.in_width, o.dst_tile = lanes_;
+    o.tiles = x_.blocks.size(in);
+    kernels_.winograd.taps[b_.form_h][b_.form_w](o);
+    float* const dw = dw_ + ((group * y_.channels + row) * x_.channels + channel) * taps;
+    kernels_.pack.f32.transpose({dw, taps, taps, filter, b_.in_width, taps, channels});
+  }
 
   // Images are those of the batch, and each slice of a volume is one.
   void read_tiles(const Operand& o, int64_t group, int64_t c, const TileRows& r, float* stage, float* to) const {
@@ -177,8 +237,9 @@ class WinogradWeightRun {
                    to + (r.tile + i * b_.tiles_w) * o.lanes_of_block, o.position, o.lanes_of_block, b_.tiles_w});
   }
 
-  void add_products(int64_t in, int64_t out, int64_t rows, int64_t vectors, int64_t tiles, bool accumulate,
+  void add_products(const Transformed& chunk, int64_t in, int64_t out, int64_t rows, int64_t tiles, bool accumulate,
                     float* sums) const {
+    const int64_t vectors = x_.blocks.size(in);
     const GemmKernel<float>& gemm = kernels_.gemm.f32;
     const Split heights{rows, ceil_div(rows, gemm.max_rows)},
         terms{tiles, std::max<int64_t>(1, ceil_div(tiles, kTerms))};
@@ -187,8 +248,8 @@ class WinogradWeightRun {
     t.a_row = 1, t.a_k = b_.out_width, t.b_k = b_.in_width;
     t.c_row = b_.in_width, t.c_col = 1;
     for (int64_t position = 0; position < b_.positions; ++position) {
-      const float* const z = y_.transformed + (out * b_.positions + position) * b_.out_position;
-      const float* const v = x_.transformed + (in * b_.positions + position) * b_.in_position;
+      const float* const z = chunk.z + (out * b_.positions + position) * b_.out_position;
+      const float* const v = chunk.v + (in * b_.positions + position) * b_.in_position;
       for (int64_t k = 0; k < terms.parts; ++k) {
         t.depth = terms.size(k);
         for (int64_t q = 0; q < vectors; q += 2) {
@@ -214,112 +275,49 @@ class WinogradWeightRun {
   const int64_t lanes_;
   float *dw_, *sums_;
   Operand x_, y_;
+  std::optional<Transformed> shared_;
   std::vector<Scratch> scratch_;
 };
 
-// Bytes of transformed numbers that a chunk keeps at most: two fifths of L3, which others use too.
-int64_t most_chunk_bytes(const Machine& m) { return std::clamp<int64_t>(m.l3_bytes * 2 / 5, 4 << 20, 24 << 20); }
-
-// Each chunk passes over the sums once, so that it is worth four times their size. Not more than that, but for two L2s
-// in which tiles are transformed in rows long enough: what is written and read back soon is still close by, even where
-// the rest of a network has been through the caches in between.
-int64_t chunk_bytes(const Machine& m, int64_t sums) {
-  return std::min(std::max(4 * sums, 2 * m.l2_bytes), most_chunk_bytes(m));
-}
-
-WinogradWeightBlocking block_weights(const ConvProblem& p, const Machine& m, int form_h, int form_w) {
-  const WinogradForm &h = kWinogradForms[form_h], &w = kWinogradForms[form_w];
-  const int64_t lanes = m.lanes(sizeof(float)), element = static_cast<int64_t>(sizeof(float));
-  WinogradWeightBlocking b;
-  b.form_h = form_h, b.form_w = form_w;
-  b.positions = h.alpha * w.alpha;
-  b.tiles_h = ceil_div(p.h().out, h.results);
-  b.tiles_w = ceil_div(p.w().out, w.results);
-  const int64_t in = ceil_div(p.in_c_group(), lanes), out = ceil_div(p.out_c_group(), lanes);
-  // A block of sums in half of L2, four vectors wide.
-  const int64_t wide = std::min<int64_t>(in, 4);
-  const int64_t high = std::max<int64_t>(1, m.l2_bytes / 2 / (b.positions * wide * lanes * element) / lanes);
-  b.in_blocks = {in, ceil_div(in, wide)};
-  b.out_blocks = {out, ceil_div(out, std::min(high, ceil_div(64, lanes)))};
-  b.in_width = ceil_div(in, b.in_blocks.parts) * lanes;
-  b.out_width = ceil_div(out, b.out_blocks.parts) * lanes;
-  const int64_t rows = p.batch * p.d().out * b.tiles_h;
-  const int64_t sums = b.positions * in * out * lanes * lanes * element;
-  const int64_t row_bytes = b.tiles_w * b.positions * (in + out) * lanes * element;
-  b.rows = {rows, std::max<int64_t>(1, ceil_div(rows, std::max<int64_t>(1, chunk_bytes(m, sums) / row_bytes)))};
-  // Positions an odd number of cache lines apart: a power of two would put all of a tile into the same sets.
-  const int64_t line = static_cast<int64_t>(kAlignment / sizeof(float));
-  const auto spread = [line](int64_t elements) { return (ceil_div(elements, line) | 1) * line; };
-  const int64_t tiles = ceil_div(rows, b.rows.parts) * b.tiles_w;
-  b.in_position = spread(tiles * b.in_width);
-  b.out_position = spread(tiles * b.out_width);
-  b.sum_position = spread(b.out_width * b.in_width);
-  return b;
-}
-
-// As in winograd.cpp: operations of the transforms of a line, and by how much they are slower than that; cycles to
-// bring the sums of one weight to the result; cycles per byte of sums kept between chunks, in L3 and in memory.
-constexpr double kTransform = 1.3, kStagePixel = 3, kFinish = 12, kFromL3 = 0.12, kFromMemory = 0.4;
-
-double weights_cycles(const ConvProblem& p, const Machine& m, const WinogradWeightBlocking& b) {
-  const int64_t lanes = m.lanes(sizeof(float)), in = p.in_c_group(), out = p.out_c_group();
-  const WinogradForm &h = kWinogradForms[b.form_h], &w = kWinogradForms[b.form_w];
-  const double tiles = static_cast<double>(b.rows.count * b.tiles_w), positions = static_cast<double>(b.positions);
-  const double in_vectors = tiles * static_cast<double>(b.in_blocks.count);
-  const double out_vectors = tiles * static_cast<double>(b.out_blocks.count);
-  const double lines = (w.alpha * winograd_line_in(h.alpha) + h.alpha * winograd_line_in(w.alpha)) / 2;
-  const double pixels = kStagePixel * h.results * w.results;
-  const double transforms = (in_vectors + out_vectors) * (lines + 2 * positions + pixels) * kTransform;
-  const double products = positions * tiles * 1.1 * tile_cycles(out, gemm_rows(m), in, lanes);
-  const double weights = static_cast<double>(in * out), sums = weights * positions * sizeof(float);
-  const double passes = 2.0 * static_cast<double>(b.rows.parts - 1) * sums;
-  const bool far = sums + static_cast<double>(most_chunk_bytes(m)) > 0.7 * static_cast<double>(m.l3_bytes);
-  return (transforms + products + weights * kFinish + passes * (far ? kFromMemory : kFromL3)) *
-         static_cast<double>(p.groups);
-}
-
-WinogradWeightBlocking choose_weights(const ConvProblem& p, const Gather& g, const Machine& m) {
-  WinogradWeightBlocking best;
-  double least = 0;
-  for (const int alpha : {4, 6, 8}) {
-    const int h = winograd_form(g.h().taps, alpha), w = winograd_form(g.w().taps, alpha);
-    if (h < 0 || w < 0) continue;
-    const WinogradWeightBlocking b = block_weights(p, m, h, w);
-    const double cycles = weights_cycles(p, m, b);
-    if (best.positions == 0 || cycles < least * (alpha == 8 ? kWinogradLongFormGain : 1)) least = cycles, best = b;
-  }
-  return best;
-}
-
 }  // namespace
-
-double winograd_weights_cost(const ConvProblem& p, const Machine& m) {
-  return weights_cycles(p, m, choose_weights(p, make_gathers(p)[0], m));
-}
 
 void prepare_winograd_weights(ConvPlan& plan) {
   WinogradWeightBlocking& b = plan.blocking.winograd_weight;
-  b = choose_weights(plan.problem, plan.gathers[0], plan.machine);
+  b = choose_winograd_weights(plan.problem, plan.gathers[0], plan.machine);
   Carver thread(nullptr);
   const Scratch scratch(thread, plan);
   plan.blocking.thread_bytes = thread.used();
   Carver carver(nullptr);
-  carver.take<float>(b.in_blocks.parts * b.positions * b.in_position);
-  carver.take<float>(b.out_blocks.parts * b.positions * b.out_position);
-  carver.take<float>((b.rows.parts > 1 ? b.in_blocks.parts * b.out_blocks.parts : 0) * b.positions * b.sum_position);
+  if (b.sections.parts == 1) Transformed(carver, b);
+  carver.take<float>(kept_sums(b));
   plan.workspace_bytes = carver.used() + static_cast<size_t>(plan.threads) * plan.blocking.thread_bytes;
 }
 
 void run_winograd_weights(const ConvPlan& plan, const ConvOperands& operands, std::byte* workspace,
                           Interrupt& interrupt) {
   const WinogradWeightRun run(plan, operands, workspace);
-  for (int64_t group = 0; group < plan.problem.groups; ++group)
-    for (int64_t chunk = 0; chunk < plan.blocking.winograd_weight.rows.parts; ++chunk) {
-      parallel_for(run.transforms(), plan.threads, interrupt,
-                   [&](int64_t item, int thread) { run.transform(group, chunk, item, thread); });
-      parallel_for(run.products(), plan.threads, interrupt,
-                   [&](int64_t item, int thread) { run.multiply(group, chunk, item, thread); });
+  const Split& sections = plan.blocking.winograd_weight.sections;
+  const auto on_threads = [&](int64_t items, auto f) { parallel_for(items, plan.threads, interrupt, f); };
+  for (int64_t group = 0; group < plan.problem.groups; ++group) {
+    if (sections.parts > 1) {
+      on_threads(sections.parts, [&](int64_t section, int thread) {
+        for (int64_t chunk = sections.begin(section); chunk < sections.begin(section + 1); ++chunk) {
+          if (interrupt.stop_here(thread)) return;
+          for (int64_t item = 0; item < run.transforms(); ++item) run.transform(group, chunk, item, thread);
+          for (int64_t item = 0; item < run.products(); ++item) run.multiply(section, chunk, item, thread);
+        }
+      });
+      on_threads(run.filters(), [&](int64_t item, int thread) { run.add_sections(group, item, thread); });
+      continue;
     }
+    for (int64_t chunk = 0; chunk < sections.count; ++chunk) {
+      on_threads(run.transforms(), [&](int64_t item, int thread) { run.transform(group, chunk, item, thread); });
+      on_threads(run.products(), [&](int64_t item, int thread) {
+        run.multiply(0, chunk, item, thread);
+        if (chunk + 1 == sections.count) run.finish(group, item, thread);
+      });
+    }
+  }
 }
 
 }  // namespace fastconv
