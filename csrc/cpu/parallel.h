@@ -56,15 +56,22 @@ void run_range(int64_t begin, int64_t end, int thread, Interrupt& interrupt, con
 }
 }  // namespace detail
 
-// f(item, thread) for every item in [0, items), thread in [0, threads); thread t gets one contiguous range.
+// f(item, thread) for every item; thread t of `threads` gets those in [begin(t), begin(t + 1)).
 // f must not throw. Which thread runs an item must not change its result.
+template <class Begin, class F>
+void parallel_shares(int threads, Interrupt& interrupt, const Begin& begin, const F& f) {
+  const auto range = [&](int i) { detail::run_range(begin(i), begin(i + 1), i, interrupt, f); };
+  const auto call = [](const void* context, int i) { (*static_cast<const decltype(range)*>(context))(i); };
+  if (threads > 1 && detail::on_threads(threads, call, &range)) return;
+  detail::run_range(begin(0), begin(threads), 0, interrupt, f);
+}
+
+// The same for items in [0, items) that take equally long.
 template <class F>
 void parallel_for(int64_t items, int threads, Interrupt& interrupt, const F& f) {
   threads = static_cast<int>(std::min<int64_t>(threads, items));
-  const auto range = [&](int i) { detail::run_range(items * i / threads, items * (i + 1) / threads, i, interrupt, f); };
-  const auto call = [](const void* context, int i) { (*static_cast<const decltype(range)*>(context))(i); };
-  if (threads > 1 && detail::on_threads(threads, call, &range)) return;
-  detail::run_range(0, items, 0, interrupt, f);
+  const auto begin = [=](int i) { return threads > 0 ? items * i / threads : 0; };
+  parallel_shares(threads, interrupt, begin, f);
 }
 
 }  // namespace fastconv

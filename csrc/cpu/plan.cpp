@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <list>
 #include <mutex>
 
@@ -151,6 +152,27 @@ std::shared_ptr<const ConvPlan> cached_plan(const ConvProblem& problem, const Ma
   cache.entries.push_front({problem, machine.isa, threads, serial, forced, prepared_weights, hash, plan});
   if (cache.entries.size() > kCachedPlans) cache.entries.pop_back();
   return plan;
+}
+
+int64_t first_item_of_share(const ConvPlan& plan, int share, int shares) {
+  const int64_t items = plan.blocking.items;
+  if (share == 0 || share == shares) return share == 0 ? 0 : items;
+  // Multiply-adds of the items before one, and where a gather, or several that share their items, begins.
+  const auto work = [&plan](size_t i) {
+    return static_cast<double>(plan.gathers[i].depth()) * static_cast<double>(plan.gathers[i].pixels());
+  };
+  double all = 0;
+  for (size_t i = 0; i < plan.gathers.size(); ++i) all += work(i);
+  double left = all * share / shares;
+  for (size_t i = 0; i < plan.gathers.size();) {
+    const int64_t first = plan.blocking.gathers[i].first_item;
+    double own = 0;
+    for (; i < plan.gathers.size() && plan.blocking.gathers[i].first_item == first; ++i) own += work(i);
+    const int64_t end = i < plan.gathers.size() ? plan.blocking.gathers[i].first_item : items;
+    if (left <= own) return first + std::llround(left / own * static_cast<double>(end - first));
+    left -= own;
+  }
+  return items;
 }
 
 void pack_weights(const ConvPlan& plan, const void* w, void* packed, Interrupt& interrupt) {

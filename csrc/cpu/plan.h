@@ -1,6 +1,7 @@
 // ConvPlan: what was decided about a ConvProblem. The plan that packs the weights is the plan that reads them.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <span>
 #include <string>
@@ -29,6 +30,18 @@ struct ConvPlan {
   size_t workspace_bytes = 0;
   std::shared_ptr<const ConvPlan> single;  // of 16-bit elements: the plan in float32 that does the work (half.h)
 };
+
+// The first item of a share of the items of all gathers, of `shares` with as much to multiply: phases of an input
+// gradient, and so their items, have different numbers of taps.
+int64_t first_item_of_share(const ConvPlan& plan, int share, int shares);
+
+// f(item, thread) for the items of all gathers.
+template <class F>
+void parallel_items(const ConvPlan& plan, Interrupt& interrupt, const F& f) {
+  const int shares = static_cast<int>(std::min<int64_t>(plan.threads, plan.blocking.items));
+  const auto begin = [&plan, shares](int share) { return first_item_of_share(plan, share, shares); };
+  parallel_shares(shares, interrupt, begin, f);
+}
 
 // THE TABLE (algorithms.cpp), in the order that breaks ties.
 std::span<const CpuAlgorithm> algorithms();

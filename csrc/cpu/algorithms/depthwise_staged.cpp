@@ -244,8 +244,7 @@ void run_depthwise_staged(const ConvPlan& plan, const ConvOperands& operands, st
     using T = decltype(zero);
     if (!covers_result(plan.gathers)) fill_uncovered<T>(plan, operands);
     DepthwiseRun<T> run(plan, operands, workspace);
-    parallel_for(plan.blocking.items, plan.threads, interrupt,
-                 [&](int64_t item, int thread) { run.item(item, thread, interrupt); });
+    parallel_items(plan, interrupt, [&](int64_t item, int thread) { run.item(item, thread, interrupt); });
   });
 }
 

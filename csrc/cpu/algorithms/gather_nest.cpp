@@ -384,8 +384,7 @@ void run_gathers(const ConvPlan& plan, const ConvOperands& operands, std::byte* 
     using T = decltype(zero);
     if (!covers_result(plan.gathers)) fill_uncovered<T>(plan, operands);
     GatherRun<T> run(plan, operands, workspace);
-    parallel_for(plan.blocking.items, plan.threads, interrupt,
-                 [&](int64_t item, int thread) { run.item(item, thread, interrupt); });
+    parallel_items(plan, interrupt, [&](int64_t item, int thread) { run.item(item, thread, interrupt); });
   });
 }
 

@@ -334,8 +334,7 @@ void indirect_run(const ConvPlan& plan, const ConvOperands& operands, std::byte*
     using T = decltype(zero);
     if (!covers_result(plan.gathers)) fill_uncovered<T>(plan, operands);
     IndirectRun<T> run(plan, operands, workspace);
-    parallel_for(plan.blocking.items, plan.threads, interrupt,
-                 [&](int64_t item, int thread) { run.item(item, thread, interrupt); });
+    parallel_items(plan, interrupt, [&](int64_t item, int thread) { run.item(item, thread, interrupt); });
   });
 }
 
