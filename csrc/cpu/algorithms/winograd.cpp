@@ -92,18 +92,33 @@ WinogradBlocking block_tiles(const ConvProblem& p, const Gather& g, const Machin
 // Operations to transform a line back to its results.
 double line_out(const WinogradForm& f) { return f.alpha == 1 ? 0 : (f.alpha / 2 - 1) * (2 + f.results) + 1.0; }
 
-// Fitted to 33 layers on one thread of a Zen 5 with AVX-512, 1 to 512 channels, 7x7 to 224x224, all forms: by how much
-// tiles are slower than their multiply-adds, cycles per call of one, by how much the transforms are slower than their
-// operations, and cycles per byte of weights out of L3. Out of memory: what a core of a Zen 3 reads. Both are hidden
-// behind the products.
-constexpr double kProducts = 1.1, kCall = 30, kTransform = 1.3, kFromL3 = 0.04, kFromMemory = 0.2;
+// By how much tiles are slower than their multiply-adds, and cycles per byte of weights out of L3: fitted to 33 layers
+// on one thread of a Zen 5 with AVX-512, 1 to 512 channels, 7x7 to 224x224, all forms. Out of memory: what a core of a
+// Zen 3 reads. Both are hidden behind the products.
+constexpr double kProducts = 1.1, kFromL3 = 0.04, kFromMemory = 0.2;
+// Cycles per call of a tile; by how much transforms, and moves of pixels, are slower than their operations. With
+// AVX-512 from the same layers. Others: each kernel's share of the samples of the clock in nine layers, 2 to 256
+// channels, 13x13 to 256x256, Zen 3 with AVX2.
+struct Prices {
+  double call, transform;
+};
+constexpr Prices kWide{30, 1.3}, kNarrow{38, 1};
 // Cycles per vector of transformed filters, in a call that does not find them prepared: six layers, Zen 3, AVX2.
 constexpr double kTransformFilter = 6;
-// Vectors moved per vector of pixels that is staged, and stored.
-constexpr double kStagePixel = 3, kStorePixel = 4;
+// Vectors moved per vector of pixels that is staged, and stored. Where all images, or results, take so many times L2,
+// they come from far away, or go there: cycles per byte, from those samples.
+constexpr double kStagePixel = 3, kStorePixel = 4, kFarPixel = 0.375;
+constexpr int64_t kNear = 4;
+
+// Cycles to move a vector of pixels between the stage and an operand of so many elements.
+double move_cycles(int64_t elements, double vectors_moved, const Machine& m) {
+  const bool far = elements * static_cast<int64_t>(sizeof(float)) > kNear * m.l2_bytes;
+  return far ? kFarPixel * static_cast<double>(m.vector_bytes())
+             : vectors_moved * (m.isa == Isa::avx512 ? kWide : kNarrow).transform;
+}
 
 // Cycles per group for all images on one thread.
-double block_cycles(const Gather& g, const Machine& m, const WinogradBlocking& b) {
+double block_cycles(const ConvProblem& p, const Gather& g, const Machine& m, const WinogradBlocking& b) {
   const GemmKernel<float>& gemm = kernels_for(m.isa).gemm.f32;
   const WinogradForm &h = kWinogradForms[b.form_h], &w = kWinogradForms[b.form_w];
   const double blocks = static_cast<double>(b.blocks()), positions = static_cast<double>(b.positions);
@@ -113,14 +128,18 @@ double block_cycles(const Gather& g, const Machine& m, const WinogradBlocking& b
   const int64_t block = std::max<int64_t>(1, static_cast<int64_t>(std::llround(tiles / blocks)));
   const double tile = tile_cycles(block, gemm.max_rows, g.dst_c, gemm.lanes) * static_cast<double>(b.depths.count);
   const double calls = static_cast<double>(b.panels * ceil_div(block, gemm.max_rows) * b.depths.parts);
-  const double products = blocks * positions * (tile * kProducts + calls * kCall);
+  const Prices& prices = m.isa == Isa::avx512 ? kWide : kNarrow;
+  const double products = blocks * positions * (tile * kProducts + calls * prices.call);
   const double in_lines = (w.alpha * winograd_line_in(h.alpha) + h.alpha * winograd_line_in(w.alpha)) / 2;
   const double out_lines = (w.alpha * line_out(h) + h.results * line_out(w)) / 2;
-  const double transforms = in_vectors * (in_lines + 2 * positions + kStagePixel * results) +
-                            out_vectors * (out_lines + 2 * positions + kStorePixel * results);
+  const double transforms = in_vectors * (in_lines + 2 * positions) + out_vectors * (out_lines + 2 * positions);
+  const int64_t images = p.batch * p.groups;
+  const double read = move_cycles(images * g.src_c * g.d().src * g.h().src * g.w().src, kStagePixel, m);
+  const double written = move_cycles(images * g.dst_c * g.pixels(), kStorePixel, m);
   const double weights = blocks * static_cast<double>(b.packed_group) * sizeof(float);
   const bool far = b.packed_group * static_cast<int64_t>(sizeof(float)) > m.l3_bytes * 4 / 10;  // others use L3 too
-  return transforms * kTransform + std::max(products, weights * (far ? kFromMemory : kFromL3));
+  return transforms * prices.transform + (in_vectors * read + out_vectors * written) * results +
+         std::max(products, weights * (far ? kFromMemory : kFromL3));
 }
 
 // The form that costs least for so many images; the same for any batch and any number of threads.
@@ -131,7 +150,7 @@ std::pair<int, int> choose_forms(ConvProblem p, const Gather& g, const Machine& 
   for (const int alpha : {4, 6, 8}) {
     const int h = winograd_form(g.h().taps, alpha), w = winograd_form(g.w().taps, alpha);
     if (h < 0 || w < 0) continue;
-    const double cycles = block_cycles(g, m, block_tiles(p, g, m, 1, h, w));
+    const double cycles = block_cycles(p, g, m, block_tiles(p, g, m, 1, h, w));
     if (best == std::pair{0, 0} || cycles < least * (alpha == 8 ? kWinogradLongFormGain : 1))
       least = cycles, best = {h, w};
   }
@@ -142,7 +161,7 @@ double cost(const ConvProblem& p, const Machine& machine, int threads, int64_t i
   if (p.direction == Direction::weight_gradient) return winograd_weights_cost(p, machine) / threads;
   const Gather g = make_gathers(p)[0];
   const auto [h, w] = choose_forms(p, g, machine, images);
-  return block_cycles(g, machine, block_tiles(p, g, machine, 1, h, w)) * static_cast<double>(p.groups) / threads;
+  return block_cycles(p, g, machine, block_tiles(p, g, machine, 1, h, w)) * static_cast<double>(p.groups) / threads;
 }
 
 double pack_cost(const ConvProblem& p, const Machine& machine, int64_t images) {
