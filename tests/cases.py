@@ -132,6 +132,7 @@ CASES: tuple[ConvCase, ...] = (
     _square("first_layer_5", 2, 1, 32, 18, 5, padding=2, bias=True, activation="relu6"),
     _square("one_output", 2, 12, 1, 19, 3, padding=1, bias=True),
     _square("two_outputs", 1, 9, 2, 37, 1, bias=True),
+    _square("two_outputs_behind_two_vectors", 2, 22, 36, 9, 3, padding=1, groups=2, bias=True, activation="relu"),
     _square("three_outputs", 1, 10, 3, 25, 3, padding=1, activation="relu"),
     _square("even_kernel", 2, 6, 8, 9, 2),
     _square("kernel_5", 1, 8, 12, 11, 5, padding=2, bias=True),

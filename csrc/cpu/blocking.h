@@ -32,6 +32,7 @@ struct GatherBlocking {
   int64_t block_rows = 1, block_cols = 1;  // results per block, at most
   int64_t d_blocks = 1, h_blocks = 1, w_blocks = 1;
   Split channel_tiles;                          // result channels, one weight panel each
+  int64_t summed = 0;                           // channels of the last tile, with source channels along the vector
   int64_t c_splits = 1;                         // parts of the channel tiles that may go to different threads
   bool keeps_passes = false;                    // the panels of all passes stay for the next part of the channels
   int64_t first_item = 0;                       // work items of the gathers before this one

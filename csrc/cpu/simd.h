@@ -230,6 +230,25 @@ FASTCONV_INLINE void transpose(Vector<T> (&rows)[kLanes<T>]) {
   transpose_step<1, T>(rows);
 }
 
+// Lane i of v[0] becomes the total of the lanes of v[i]: vectors i and i + h exchange halves and add, h = 1, 2, 4 ..
+// The order of additions is fixed.
+template <int h, class V, int... l>
+FASTCONV_INLINE V fold_pair(V a, V b, Indices<l...>) {
+  constexpr int n = sizeof...(l);
+  return __builtin_shufflevector(a, b, ((l & h) ? n + (l ^ h) : l)...) +
+         __builtin_shufflevector(a, b, ((l & h) ? n + l : (l ^ h))...);
+}
+
+template <int h, class T>
+FASTCONV_INLINE void fold_lanes(Vector<T> (&v)[kLanes<T>]) {
+  constexpr int n = kLanes<T>;
+  if constexpr (h < n) {
+#pragma GCC unroll 16
+    for (int i = 0; i < n; i += 2 * h) v[i] = fold_pair<h>(v[i], v[i + h], typename MakeIndices<n>::type{});
+    fold_lanes<2 * h, T>(v);
+  }
+}
+
 // Every second lane of the 2 * lanes elements of a and b, beginning with the first or the second.
 template <int odd, class V, int... l>
 FASTCONV_INLINE V every_second(V a, V b, Indices<l...>) {

@@ -16,7 +16,7 @@ int width_index(int64_t width) { return width == 2 ? 0 : width == 4 ? 1 : 2; }
 template <class T>
 struct Scratch {
   T *stage, *weights;
-  int64_t* offset;
+  int64_t *offset, *summed;  // of the terms of a tile of channels, and of one of sums
   PixelPlace* pixels;
 
   Scratch(Carver& carver, const ConvPlan& plan) {
@@ -31,15 +31,9 @@ struct Scratch {
     stage = carver.take<T>(stage_size);
     weights = carver.take<T>(2 * plan.machine.lanes(sizeof(T)) * depth + kPackSlack);
     offset = carver.take<int64_t>(depth);
+    summed = carver.take<int64_t>(depth);
     pixels = carver.take<PixelPlace>(count + kIndirectPixels);
   }
-};
-
-// Where a tile of channels lies.
-struct Tile {
-  int64_t channel, count;  // result channels, of all groups
-  int64_t source;          // first source channel, of all groups
-  int64_t vectors;
 };
 
 template <class T>
@@ -75,9 +69,7 @@ class ChannelsRun {
     const T* const src = read_pixels(g, b, block, image, s);
     T* const dst = dst_ + image * dst_pixels(g) * dst_channels(g) + place(g, block.d, block.h0, block.w0);
     ChannelsTile<T> t{};
-    t.offset = s.offset;
     const bool triples = takes_triples(p_, plan_.machine, g, b);
-    t.depth = width_ ? g.taps() / (triples ? 3 : 1) : g.depth();
     t.pixels = s.pixels;
     t.count = listed_[thread].count;
     t.src_step = pixel_pitch(p_, g, b);
@@ -86,13 +78,22 @@ class ChannelsRun {
     set_clamp(t, p_.activation, true);
     const Split parts{channel_tiles(p_, b, plan_.machine), b.c_splits};
     for (int64_t i = parts.begin(split); i < parts.begin(split + 1) && !interrupt.stop_here(thread); ++i) {
-      const Tile tile = set_weights(index, i, s, t);
+      const ChannelTile tile = channel_tile(plan_, index, i);
+      if (!packed_) pack_channel_tile(plan_, index, tile, weights_, s.weights);
+      t.weights = packed_ ? packed_ + tile.packed_offset : s.weights;
       t.src = src + tile.source;
       t.dst = dst + tile.channel;
       t.bias = bias_ ? bias_ + tile.channel : nullptr;
       t.add = residual_ ? residual_ + (t.dst - dst_) : nullptr;
       t.channels = tile.count;
-      (width_ ? shared[width_index(width_)] : kernel_.channels[tile.vectors - 1])(t);
+      if (tile.summed) {
+        set_sums(g, s, t);
+        kernel_.sums[tile.count - 1](t);
+      } else {
+        t.offset = s.offset;
+        t.depth = width_ ? g.taps() / (triples ? 3 : 1) : g.depth();
+        (width_ ? shared[width_index(width_)] : kernel_.channels[tile.vectors - 1])(t);
+      }
       if (curve_) bend(g, block, t);
     }
   }
@@ -123,6 +124,7 @@ class ChannelsRun {
     const bool triples = takes_triples(p_, plan_.machine, g, b);
     if (listed.gather != static_cast<int64_t>(index)) {
       list_offsets(g, b, triples, s.offset);
+      if (b.summed) list_summed(g, b, s.summed);
     } else if (listed.rows == rows && listed.cols == cols) {
       return;
     }
@@ -149,6 +151,14 @@ class ChannelsRun {
     }
     for (int64_t c = 0; c < (width_ ? 1 : g.src_c); ++c)
       for (const int64_t tap : taps) *offset++ = tap * pitch + c;
+  }
+
+  void list_summed(const Gather& g, const GatherBlocking& b, int64_t* offset) const {
+    const int64_t lanes = kernel_.lanes, whole = whole_vectors(g, lanes), pitch = pixel_pitch(p_, g, b);
+    for (const int64_t tap : b.stage.tap_offset)
+      for (int64_t v = 0; v < whole; ++v) *offset++ = tap * pitch + v * lanes;
+    if (whole < all_vectors(g, lanes))
+      for (const int64_t tap : b.stage.tap_offset) *offset++ = tap * pitch + whole * lanes;
   }
 
   static void channels_of(T* to, const T* from, int64_t count) {
@@ -192,7 +202,13 @@ class ChannelsRun {
     return s.stage;
   }
 
-  Tile set_weights(size_t index, int64_t i, const Scratch<T>& s, ChannelsTile<T>& t) const;
+  void set_sums(const Gather& g, const Scratch<T>& s, ChannelsTile<T>& t) const {
+    const int64_t lanes = kernel_.lanes;
+    t.offset = s.summed;
+    t.depth = g.taps() * whole_vectors(g, lanes);
+    t.cut_depth = g.taps() * all_vectors(g, lanes) - t.depth;
+    t.cut_lanes = g.src_c % lanes;
+  }
 
   // The activation's curve over the results of a call of the kernel.
   void bend(const Gather& g, const PixelBlock& block, const ChannelsTile<T>& t) const {
@@ -212,66 +228,11 @@ class ChannelsRun {
   std::vector<Listed> listed_;
 };
 
-// A vector of groups that share it: panel[tap][channel of the group][lane]; by triples with the taps of a row in the
-// order of the source.
-template <class T>
-void pack_shared(const ConvPlan& plan, size_t index, int64_t first, int64_t width, const T* w, T* panel) {
-  const ConvProblem& p = plan.problem;
-  const Gather& g = plan.gathers[index];
-  const int64_t lanes = plan.machine.lanes(sizeof(T)), taps = p.taps();
-  const bool forward = p.direction == Direction::forward;
-  const bool backwards = g.w().offset_step < 0 && takes_triples(p, plan.machine, g, plan.blocking.gathers[index]);
-  const auto at = [](const Walk& walk, int64_t t) { return walk.tap_start + t * walk.tap_step; };
-  for (int64_t td = 0; td < g.d().taps; ++td)
-    for (int64_t th = 0; th < g.h().taps; ++th)
-      for (int64_t tw = 0; tw < g.w().taps; ++tw) {
-        const int64_t col = at(g.w(), backwards ? g.w().taps - 1 - tw : tw);
-        const int64_t tap = (at(g.d(), td) * p.h().kernel + at(g.h(), th)) * p.w().kernel + col;
-        for (int64_t s = 0; s < width; ++s)
-          for (int64_t i = 0; i < lanes; ++i) {
-            const int64_t channel = first + i, base = channel - channel % width, own = channel % width;
-            const int64_t filter = forward ? channel : base + s, element = forward ? s : own;
-            *panel++ = channel < p.in_c ? w[(filter * width + element) * taps + tap] : T{0};
-          }
-      }
-}
-
-template <class T>
-Tile ChannelsRun<T>::set_weights(size_t index, int64_t i, const Scratch<T>& s, ChannelsTile<T>& t) const {
-  const Gather& g = plan_.gathers[index];
-  const GatherBlocking& b = plan_.blocking.gathers[index];
-  const int64_t lanes = kernel_.lanes;
-  if (width_) {
-    const int64_t first = i * lanes;
-    if (!packed_) pack_shared(plan_, index, first, width_, weights_, s.weights);
-    t.weights = packed_ ? packed_ + b.packed_offset + first * g.depth() : s.weights;
-    return {first, std::min(lanes, dst_channels(g) - first), first, 1};
-  }
-  const int64_t group = i / b.channel_tiles.parts;
-  const WeightTile tile = weight_tile(plan_, index, group, 0, i % b.channel_tiles.parts);
-  if (!packed_) pack_weight_tile(plan_, index, tile, weights_, s.weights);
-  t.weights = packed_ ? packed_ + tile.packed_offset : s.weights;
-  return {group * g.dst_c + tile.first, tile.count, group * g.src_c, tile.width / lanes};
-}
-
 template <class T>
 size_t thread_bytes(const ConvPlan& plan) {
   Carver carver(nullptr);
   const Scratch<T> scratch(carver, plan);
   return carver.used();
-}
-
-// The elements of all panels; sets where those of each gather begin.
-int64_t lay_out_panels(ConvPlan& plan) {
-  if (!shared_width(plan.problem, plan.machine)) return lay_out_weights(plan);
-  int64_t total = 0;
-  for (size_t i = 0; i < plan.gathers.size(); ++i) {
-    GatherBlocking& b = plan.blocking.gathers[i];
-    b.packed_offset = total;
-    total += b.channel_tiles.parts * plan.machine.lanes(static_cast<int64_t>(size_of(plan.problem.dtype))) *
-             plan.gathers[i].depth();
-  }
-  return total + kPackSlack;
 }
 
 }  // namespace
@@ -284,25 +245,9 @@ void prepare_indirect_channels(ConvPlan& plan) {
     plan.blocking.items += p.batch * b.blocks() * b.c_splits;
     plan.blocking.gathers.push_back(std::move(b));
   }
-  plan.packed_bytes = static_cast<size_t>(lay_out_panels(plan) * static_cast<int64_t>(size_of(p.dtype)));
+  plan.packed_bytes = static_cast<size_t>(lay_out_channels(plan) * static_cast<int64_t>(size_of(p.dtype)));
   plan.blocking.thread_bytes = p.dtype == DType::float32 ? thread_bytes<float>(plan) : thread_bytes<double>(plan);
   plan.workspace_bytes = static_cast<size_t>(plan.threads) * plan.blocking.thread_bytes;
-}
-
-void pack_indirect_channels(const ConvPlan& plan, const void* w, void* packed, Interrupt& interrupt) {
-  const int64_t width = shared_width(plan.problem, plan.machine);
-  if (!width) return pack_gathers(plan, w, packed, interrupt);
-  visit_dtype(plan.problem.dtype, [&](auto zero) {
-    using T = decltype(zero);
-    for (size_t index = 0; index < plan.gathers.size(); ++index) {
-      const GatherBlocking& b = plan.blocking.gathers[index];
-      const int64_t lanes = plan.machine.lanes(sizeof(T));
-      parallel_for(b.channel_tiles.parts, plan.threads, interrupt, [&](int64_t i, int) {
-        T* const panel = static_cast<T*>(packed) + b.packed_offset + i * lanes * plan.gathers[index].depth();
-        pack_shared(plan, index, i * lanes, width, static_cast<const T*>(w), panel);
-      });
-    }
-  });
 }
 
 void run_indirect_channels(const ConvPlan& plan, const ConvOperands& operands, std::byte* workspace,

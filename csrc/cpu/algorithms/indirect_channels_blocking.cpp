@@ -15,6 +15,11 @@ const auto& channel_pixels(const ConvProblem& p, const Machine& m) {
   return p.dtype == DType::float32 ? kernels.f32.pixels : kernels.f64.pixels;
 }
 
+const auto& sum_pixels(const ConvProblem& p, const Machine& m) {
+  const IndirectKernels& kernels = kernels_for(m.isa).indirect;
+  return p.dtype == DType::float32 ? kernels.f32.sum_pixels : kernels.f64.sum_pixels;
+}
+
 }  // namespace
 
 int64_t shared_width(const ConvProblem& p, const Machine& m) {
@@ -64,6 +69,39 @@ Stage stage_of_pixels(const Gather& g, int64_t block_rows, int64_t block_cols, b
 // Pixels of a block, so that their list stays in L1, and what they read and write in half of L2.
 constexpr int64_t kBlockPixels = 1024;
 
+// Estimated cycles beside the multiply-adds: to begin and end a tile, to store a vector whole or in part; to begin a
+// block and a tile of channels in it; bytes a cycle into the stage, and cycles to begin one of its rows. From a dozen
+// layers, one thread, Zen 3.
+constexpr double kPixelTile = 14, kStore = 1.2, kStoreSome = 4;
+constexpr double kShuffled = 0.8, kTriple = 0.6;
+// To add up the lanes of a sum, and to store those of a pixel.
+constexpr double kSum = 1.8, kSumStore = 2;
+constexpr double kBlock = 100, kCall = 30, kStageBytes = 16, kStageRow = 20;
+
+// Cycles of a term and of the rest of a tile of `vectors` of result channels, for one pixel, the last of `some` lanes.
+double pixel_cycles(const ConvProblem& p, const Machine& m, int vectors, bool some, double depth, double shared) {
+  const double rows = channel_pixels(p, m)[vectors - 1], v = vectors;
+  const double term = shared > 0 ? rows * shared : std::max({rows * v / 2, 4.0, (rows + v + 1) / 2});
+  return (term * depth + kPixelTile) / rows + kStore * (v - (some ? 1 : 0)) + (some ? kStoreSome : 0);
+}
+
+// The same with source channels along the vector.
+double sums_cycles(const ConvProblem& p, const Gather& g, const Machine& m, int64_t channels) {
+  const double rows = static_cast<double>(channels), pixels = sum_pixels(p, m)[channels - 1];
+  const double terms = static_cast<double>(g.taps() * all_vectors(g, m.lanes(element_bytes(p))));
+  const double term = std::max({rows * pixels / 2, 4.0, (rows + pixels + 1) / 2});
+  return (term * terms + kPixelTile) / pixels + kSum * rows + kSumStore;
+}
+
+// Channels of the last tile that are cheaper with source channels along the vector. Their panel takes the room of the
+// other one.
+int64_t summed_channels(const ConvProblem& p, const Gather& g, const Machine& m) {
+  const int64_t lanes = m.lanes(element_bytes(p)), rest = g.dst_c % (2 * lanes);
+  if (shared_width(p, m) || rest == 0 || rest > std::min<int64_t>(kSumRows, lanes - 1)) return 0;
+  if (rest * all_vectors(g, lanes) > g.src_c) return 0;
+  return sums_cycles(p, g, m, rest) < pixel_cycles(p, m, 1, true, static_cast<double>(g.depth()), 0) ? rest : 0;
+}
+
 }  // namespace
 
 GatherBlocking block_channels(const ConvProblem& p, const Gather& g, const Machine& m, int threads) {
@@ -74,6 +112,7 @@ GatherBlocking block_channels(const ConvProblem& p, const Gather& g, const Machi
   b.k_blocks = {g.src_c, 1};
   b.channel_tiles = width ? Split{g.dst_c * p.groups, ceil_div(g.dst_c * p.groups, lanes)}
                           : Split{g.dst_c, ceil_div(g.dst_c, 2 * lanes)};
+  b.summed = summed_channels(p, g, m);
   // Whole vectors are read where groups share them: behind the last pixel of a source there may be nothing.
   const bool in_place = inside(g.d()) && inside(g.h()) && inside(g.w()) && (!width || g.src_c * p.groups % lanes == 0);
   // With a wide dilation a block reads far more than it computes: it is never so small that this is done over and over.
@@ -98,25 +137,17 @@ GatherBlocking block_channels(const ConvProblem& p, const Gather& g, const Machi
 
 namespace {
 
-// Estimated cycles beside the multiply-adds: to begin and end a tile, to store a vector whole or in part; to begin a
-// block and a tile of channels in it; bytes a cycle into the stage, and cycles to begin one of its rows. From a dozen
-// layers, one thread, Zen 3.
-constexpr double kPixelTile = 14, kStore = 1.2, kStoreSome = 4;
-constexpr double kShuffled = 0.8, kTriple = 0.6;
-constexpr double kBlock = 100, kCall = 30, kStageBytes = 16, kStageRow = 20;
-
 double channels_cycles(const ConvProblem& p, const Gather& g, const GatherBlocking& b, const Machine& m) {
   const int64_t lanes = m.lanes(element_bytes(p)), width = shared_width(p, m);
   const double blocks = static_cast<double>(b.blocks()), depth = static_cast<double>(g.depth());
   const double pixels = static_cast<double>(g.pixels());
-  // Tiles of so many vectors, the last one of `some` lanes: the list of a block ends with the last pixel again.
+  // The list of a block ends with the last pixel again.
+  const auto listed = [&](double rows, double cycles) {
+    return blocks * kCall + std::max(blocks * rows, pixels + blocks * rows / 2) * cycles;
+  };
+  const double shared = width ? takes_triples(p, m, g, b) ? kTriple : kShuffled : 0;
   const auto tiles = [&](int vectors, bool some) {
-    const double rows = channel_pixels(p, m)[vectors - 1], v = vectors;
-    const double term = width ? rows * (takes_triples(p, m, g, b) ? kTriple : kShuffled)
-                              : std::max({rows * v / 2, 4.0, (rows + v + 1) / 2});
-    const double count = std::max(blocks, pixels / rows + blocks / 2);
-    return blocks * kCall +
-           count * (term * depth + kPixelTile + rows * (kStore * (v - (some ? 1 : 0)) + (some ? kStoreSome : 0)));
+    return listed(channel_pixels(p, m)[vectors - 1], pixel_cycles(p, m, vectors, some, depth, shared));
   };
   double cycles = blocks * kBlock;
   if (width) {
@@ -124,8 +155,10 @@ double channels_cycles(const ConvProblem& p, const Gather& g, const GatherBlocki
     cycles += static_cast<double>(b.channel_tiles.parts - some) * tiles(1, false) + (some ? tiles(1, true) : 0);
   } else {
     const int64_t pairs = g.dst_c / (2 * lanes), rest = g.dst_c % (2 * lanes);
-    const double group =
-        static_cast<double>(pairs) * tiles(2, false) + (rest == 0 ? 0 : tiles(rest > lanes ? 2 : 1, rest % lanes != 0));
+    const double last = rest == 0  ? 0
+                        : b.summed ? listed(sum_pixels(p, m)[rest - 1], sums_cycles(p, g, m, rest))
+                                   : tiles(rest > lanes ? 2 : 1, rest % lanes != 0);
+    const double group = static_cast<double>(pairs) * tiles(2, false) + last;
     cycles += static_cast<double>(p.groups) * group;
   }
   if (b.stage.in_place) return cycles;

@@ -7,8 +7,7 @@
 //   add up the lanes of the accumulators, `lanes` of them at a time, and add to c
 //
 // Register budget: AVX-512 and NEON 4x6 + 4 a + 1 b = 29 of 32; AVX2 and SSE 3x4 + 3 a + 1 b = 16 of 16.
-// Adding up: accumulators i and i + h exchange halves and add, h = 1, 2, 4 ..: after log2(lanes) steps lane i of one
-// vector is the sum of accumulator i, for 3 (lanes - 1) instructions. The order of additions is fixed.
+// Adding up: fold_lanes of simd.h, some 3 (lanes - 1) instructions.
 #pragma once
 
 #include "../../simd.h"
@@ -18,24 +17,6 @@ namespace {
 
 using fastconv::DotKernel;
 using fastconv::DotTile;
-
-template <int h, class V, int... l>
-FASTCONV_INLINE V fold(V a, V b, Indices<l...>) {
-  constexpr int n = sizeof...(l);
-  return __builtin_shufflevector(a, b, ((l & h) ? n + (l ^ h) : l)...) +
-         __builtin_shufflevector(a, b, ((l & h) ? n + l : (l ^ h))...);
-}
-
-// sums[i] = total of the lanes of v[i]
-template <int h, class T>
-FASTCONV_INLINE void fold_all(Vector<T> (&v)[kLanes<T>]) {
-  constexpr int n = kLanes<T>;
-  if constexpr (h < n) {
-#pragma GCC unroll 16
-    for (int i = 0; i < n; i += 2 * h) v[i] = fold<h>(v[i], v[i + h], typename MakeIndices<n>::type{});
-    fold_all<2 * h, T>(v);
-  }
-}
 
 template <class T, int rows, int cols>
 void dot_tile(const DotTile<T>& d) {
@@ -62,7 +43,7 @@ void dot_tile(const DotTile<T>& d) {
 #pragma GCC unroll 16
     for (int i = 0; i < lanes; ++i)
       if (first + i < count) block[i] = acc[(first + i) / cols][(first + i) % cols];
-    fold_all<1, T>(block);
+    fold_lanes<1, T>(block);
     store(sums + first, block[0]);
   }
 #pragma GCC unroll 4

@@ -76,6 +76,7 @@ struct ChannelsTile {
   T* dst;
   int64_t channels;
   int64_t src_step, dst_step;
+  int64_t cut_depth, cut_lanes;
   bool activate;
   T low, high;
 };
@@ -87,6 +88,14 @@ struct ChannelsTile {
 constexpr int kIndirectPixels = 8;  // of the tallest tile of channels
 constexpr int kGroupWidths = 3;     // 2, 4 and 8 channels
 
+// And with source channels along the vector, for at most kSumRows result channels:
+//
+//   y[pixel][i] = act( bias[i] + sum over k < depth + cut_depth, l < lanes of
+//                      src[place(pixel) + offset[k] + l] * weights[k][i][l] + add[pixel][i] )
+//
+// The last cut_depth vectors of the source have cut_lanes lanes, 0 < cut_lanes < lanes; nothing behind them is read.
+constexpr int kSumRows = 4;
+
 template <class T>
 struct IndirectKernel {
   int lanes, max_rows;
@@ -96,6 +105,8 @@ struct IndirectKernel {
   void (*channels[2])(const ChannelsTile<T>&);           // one or two vectors
   void (*groups[kGroupWidths])(const ChannelsTile<T>&);  // one vector; null where a group fills it
   void (*triples[kGroupWidths])(const ChannelsTile<T>&);
+  int sum_pixels[kSumRows];  // of a tile, by its channels - 1
+  void (*sums[kSumRows])(const ChannelsTile<T>&);
 };
 
 struct IndirectKernels {

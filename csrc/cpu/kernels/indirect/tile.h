@@ -17,6 +17,7 @@
 #include "../../simd.h"
 #include "channels.h"
 #include "indirect.h"
+#include "sums.h"
 
 namespace {
 
@@ -183,7 +184,7 @@ void indirect_tile(const IndirectTile<T>& g) {
 
 template <class T, int... i>
 constexpr IndirectKernel<T> make_indirect_rows(Indices<i...>) {
-  IndirectKernel<T> kernel{kLanes<T>, kTileRows, {}, {}, {}, {}, {}, {}};
+  IndirectKernel<T> kernel{kLanes<T>, kTileRows, {}, {}, {}, {}, {}, {}, {}, {}};
   ((kernel.vectors[i] = vectors_for(i + 1), kernel.run[i] = indirect_tile<T, i + 1>), ...);
   return kernel;
 }
@@ -192,6 +193,7 @@ template <class T>
 constexpr IndirectKernel<T> make_indirect_kernel() {
   IndirectKernel<T> kernel = make_indirect_rows<T>(typename MakeIndices<kTileRows>::type{});
   add_channels<T>(kernel);
+  add_sums<T>(kernel, typename MakeIndices<kSumRows>::type{});
   return kernel;
 }
 
