@@ -43,7 +43,12 @@ bool rows_follow(const Gather& g, const GatherBlocking& b) {
          w.dst_step == 1 && h.dst_step == 1;
 }
 
-// Results per block: the stage of all channels, read again for every tile of channels, takes a quarter of L2.
+// A width has to save this part of what is read to be taken instead of twice the width.
+constexpr double kNarrower = 0.8;
+
+// Results per block: the stage of all channels, read again for every tile of channels, takes a quarter of L2. Rows that
+// the window reads above and below a block are read, often from far away, for every block: where whole rows of results
+// leave room for a row or two of them, narrower blocks of more rows read less.
 void choose_block(GatherBlocking& b, const ConvProblem& p, const Gather& g, const Machine& m, int threads) {
   const int64_t lanes = m.lanes(element_bytes(p)), room = m.l2_bytes / 4 / element_bytes(p);
   const auto staged = [&](int64_t rows, int64_t cols) {
@@ -53,11 +58,19 @@ void choose_block(GatherBlocking& b, const ConvProblem& p, const Gather& g, cons
   const auto least = [](const Walk& walk) {
     return ceil_div(walk.most_offset() - walk.least_offset() + 1, 8 * walk.src_step);
   };
+  const auto rows_of = [&](int64_t cols) {
+    const int64_t one = staged(1, cols), row = std::max<int64_t>(1, staged(2, cols) - one);
+    return std::min(g.h().dst, std::max({int64_t{1}, least(g.h()), (room - one) / row + 1}));
+  };
+  const auto read = [&](int64_t cols) {  // elements for a result
+    return static_cast<double>(staged(rows_of(cols), cols)) / static_cast<double>(rows_of(cols) * cols);
+  };
   b.block_cols = g.w().dst;
-  while (b.block_cols > std::max(8 * lanes, 2 * least(g.w())) && staged(1, b.block_cols) > room)
-    b.block_cols = ceil_div(b.block_cols, 2 * lanes) * lanes;
-  const int64_t one = staged(1, b.block_cols), row = std::max<int64_t>(1, staged(2, b.block_cols) - one);
-  b.block_rows = std::min(g.h().dst, std::max({int64_t{1}, least(g.h()), (room - one) / row + 1}));
+  for (int64_t cols = b.block_cols; cols > std::max(8 * lanes, 2 * least(g.w()));) {
+    cols = ceil_div(cols, 2 * lanes) * lanes;
+    if (staged(1, b.block_cols) > room || read(cols) < kNarrower * read(b.block_cols)) b.block_cols = cols;
+  }
+  b.block_rows = rows_of(b.block_cols);
   b.d_blocks = g.d().dst;
   b.w_blocks = ceil_div(g.w().dst, b.block_cols);
   // A few blocks for every thread.
