@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import fastconv
 from fastconv import nn, optim
 
 
@@ -70,6 +71,34 @@ def test_adam(options: dict[str, Any], dtype: Any) -> None:
         step_of.step()
     for parameter, value in zip(learned, expected, strict=True):
         np.testing.assert_allclose(parameter.data, value, rtol=0, atol=32 * np.finfo(dtype).eps)
+
+
+def test_adam_on_any_array_and_any_threads() -> None:
+    """Large enough for several threads; a transposed view is changed in place, like any other."""
+    rng = np.random.default_rng(3)
+    first, grads = rng.standard_normal((257, 300)).astype(np.float32), rng.standard_normal((2, 257, 300))
+    results = []
+    for count, transposed in ((1, False), (2, False), (4, True)):
+        memory = first.T.copy() if transposed else first.copy()
+        learned = nn.Parameter(memory.T if transposed else memory)
+        step_of = optim.Adam([learned], lr=0.01, weight_decay=0.01)
+        with fastconv.threads(count):
+            for grad in grads:
+                learned.grad = grad.astype(np.float32)
+                step_of.step()
+        results.append(memory.T if transposed else memory)
+    for result in results[1:]:
+        np.testing.assert_array_equal(result, results[0])
+    assert not np.isclose(results[0], first).all()
+
+
+def test_adam_leaves_a_read_only_parameter() -> None:
+    learned = parameters()
+    learned[0].data.flags.writeable = False
+    step_of = optim.Adam(learned)
+    learned[0].grad = np.ones((3, 4))
+    with pytest.raises(ValueError, match="read-only"):
+        step_of.step()
 
 
 def test_parameters_without_gradient_stay() -> None:

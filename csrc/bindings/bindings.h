@@ -16,6 +16,7 @@ inline pybind11::tuple shape_to_tuple(const Shape& shape) {
 void register_conv(pybind11::module_& m);
 void register_plan(pybind11::module_& m);
 void register_pool(pybind11::module_& m);
+void register_optim(pybind11::module_& m);
 void register_introspection(pybind11::module_& m);
 
 }  // namespace fastconv::bindings

@@ -18,5 +18,6 @@ PYBIND11_MODULE(_core, m) {
   fastconv::bindings::register_conv(m);
   fastconv::bindings::register_plan(m);
   fastconv::bindings::register_pool(m);
+  fastconv::bindings::register_optim(m);
   fastconv::bindings::register_introspection(m);
 }

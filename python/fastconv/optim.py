@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
+from . import _core
 from .nn.parameter import Parameter
 
 
@@ -35,8 +36,6 @@ class Optimizer:
             if not isinstance(parameter, Parameter):
                 raise TypeError(f"parameters has a {type(parameter).__name__}: expected fastconv.nn.Parameter")
         self.lr = _number("lr", lr)
-        # One array per parameter for what a step computes on its way, so that steps allocate nothing.
-        self._scratch = [np.empty_like(parameter.data) for parameter in self.parameters]
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
@@ -47,9 +46,9 @@ class Optimizer:
         """Change every parameter that has a gradient."""
         for i, parameter in enumerate(self.parameters):
             if parameter.grad is not None:
-                self._update(i, parameter.data, parameter.grad, self._scratch[i])
+                self._update(i, parameter.data, parameter.grad)
 
-    def _update(self, i: int, data: np.ndarray, grad: np.ndarray, scratch: np.ndarray) -> None:
+    def _update(self, i: int, data: np.ndarray, grad: np.ndarray) -> None:
         raise NotImplementedError(f"{type(self).__name__} has no update")
 
 
@@ -89,8 +88,11 @@ class SGD(Optimizer):
             raise ValueError(f"nesterov with momentum={momentum} and dampening={dampening}: expected momentum above 0 "
                              "and no dampening")  # fmt: skip
         self._momenta: list[np.ndarray | None] = [None] * len(self.parameters)
+        # One array per parameter for what a step computes on its way, so that steps allocate nothing.
+        self._scratch = [np.empty_like(parameter.data) for parameter in self.parameters]
 
-    def _update(self, i: int, data: np.ndarray, grad: np.ndarray, scratch: np.ndarray) -> None:
+    def _update(self, i: int, data: np.ndarray, grad: np.ndarray) -> None:
+        scratch = self._scratch[i]
         if self.weight_decay:
             np.multiply(data, self.weight_decay, out=scratch)
             scratch += grad
@@ -138,44 +140,21 @@ class Adam(Optimizer):
         self.betas = (float(betas[0]), float(betas[1]))
         self.eps, self.weight_decay = _number("eps", eps), _number("weight_decay", weight_decay)
         self._steps = [0] * len(self.parameters)
-        self._means = [np.zeros_like(parameter.data) for parameter in self.parameters]
-        self._squares = [np.zeros_like(parameter.data) for parameter in self.parameters]
+        self._means = [np.zeros(parameter.shape, parameter.dtype) for parameter in self.parameters]
+        self._squares = [np.zeros(parameter.shape, parameter.dtype) for parameter in self.parameters]
 
-    def _update(self, i: int, data: np.ndarray, grad: np.ndarray, scratch: np.ndarray) -> None:
+    def _update(self, i: int, data: np.ndarray, grad: np.ndarray) -> None:
         self._steps[i] += 1
-        for part in _blocks(data, grad, self._means[i], self._squares[i], scratch):
-            self._update_block(self._steps[i], *part)
-
-    def _update_block(
-        self, steps: int, data: np.ndarray, grad: np.ndarray, mean: np.ndarray, square: np.ndarray, scratch: np.ndarray
-    ) -> None:
-        # `mean` and `square` are kept without their factors, 1 - beta: three passes over the arrays less.
-        if self.weight_decay:
-            grad = grad + self.weight_decay * data
-        mean *= self.betas[0]
-        mean += grad
-        square *= self.betas[1]
-        square += np.multiply(grad, grad, out=scratch)
-        root = math.sqrt((1 - self.betas[1] ** steps) / (1 - self.betas[1]))
-        np.sqrt(square, out=scratch)
-        scratch += self.eps * root
-        np.divide(mean, scratch, out=scratch)
-        scratch *= self.lr * (1 - self.betas[0]) / (1 - self.betas[0] ** steps) * root
-        data -= scratch
-
-
-# Elements that a step changes at a time: five arrays of them stay in L2 while a dozen operations pass over them.
-_BLOCK = 16384
-
-
-def _blocks(*arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
-    """Parts of arrays of one shape, as views; the arrays as they are where one of them has gaps."""
-    if arrays[0].size <= _BLOCK or not all(array.flags.c_contiguous for array in arrays):
-        yield arrays
-        return
-    flat = [array.reshape(-1) for array in arrays]
-    for begin in range(0, arrays[0].size, _BLOCK):
-        yield tuple(array[begin : begin + _BLOCK] for array in flat)
+        steps, (beta1, beta2) = self._steps[i], self.betas
+        # The averages are kept without their factors, 1 - beta: they and the corrections for the first steps are here.
+        root = math.sqrt((1 - beta2**steps) / (1 - beta2))
+        rate = self.lr * (1 - beta1) / (1 - beta1**steps) * root
+        values = data if data.flags.carray else data.copy("C")
+        averages = self._means[i], self._squares[i]
+        grad = grad.astype(data.dtype, copy=False)
+        _core.adam(values, grad, *averages, beta1, beta2, self.weight_decay, self.eps * root, rate)
+        if values is not data:
+            data[...] = values
 
 
 def _number(name: str, value: Any) -> float:
