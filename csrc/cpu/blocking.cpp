@@ -29,6 +29,11 @@ constexpr double kPackVector = 3, kStageVector = 4, kPanelShare = 0.04;
 constexpr double kSpreadStrided = 5.6, kListMove = 25;
 // Cycles to begin a row of the stage and one of each phase of a stride. From layers with short sums, Zen 3.
 constexpr double kStageRow = 8, kStagePhase = 12;
+// Cycles per element of a stage divided by a stride that vectors do not take. Zen 3.
+constexpr double kStageElement = 6;
+// Bytes a cycle of weights that L2 does not hold and every block reads again; half of it where images and results do
+// not stay near and push them away. Zen 3.
+constexpr double kWeightBytes = 32;
 
 // Where nothing is padded and rows are as long as the source's, all rows of a block are one: a tile may span them.
 bool rows_follow(const ConvProblem& p, const Gather& g) {
@@ -62,6 +67,9 @@ double slice_cycles(const GatherBlocking& b, const Gather& g, int64_t max_rows, 
   return static_cast<double>(g.h().dst / b.block_rows) * row(b.block_rows) + row(g.h().dst % b.block_rows);
 }
 
+// Whether a stage, where there is one, has the rows of all channels together (stage.h): pixels are read one by one.
+bool stage_by_rows(const GatherBlocking& b) { return b.channels_on_vector && !b.panels; }
+
 // Elements of the source of a block. Along the vector it takes half of L2, less where the next block comes from far
 // away, and of images that fill more than a quarter halves are faster: they leave room to the weights and results that
 // pass by. Down the rows it is read more slowly than the weights, which pass once a block: all but one panel of them.
@@ -71,12 +79,21 @@ int64_t block_room(const Machine& m, int64_t element_bytes, int64_t depth, bool 
   return std::max(near / 2, near - depth * 2 * m.lanes(element_bytes));
 }
 
+// Pixels of a block of a stage of rows: it takes three eighths of L2; what is asked for meanwhile and two
+// panels of weights need room as well.
+int64_t staged_pixels(const Gather& g, const Machine& m, int64_t element_bytes, int64_t channels) {
+  const Walk &h = g.h(), &w = g.w();
+  const int64_t room = m.l2_bytes * 3 / 8 / element_bytes / channels, row = (w.dst - 1) * w.src_step + w.taps;
+  return room / row < h.taps ? 0 : ((room / row - h.taps) / h.src_step + 1) * w.dst;
+}
+
 // Rows of results whose panels fill that room, but no more than what leaves every thread a few blocks.
 void choose_block(GatherBlocking& b, const Gather& g, const Machine& m, int64_t element_bytes, int64_t blocks_wanted,
                   bool whole_block, bool far) {
   const int64_t k_channels = ceil_div(b.k_blocks.count, b.k_blocks.parts);
   const int64_t depth = k_channels * std::max<int64_t>(1, b.panels ? g.taps() : 1);
-  const int64_t room = std::max<int64_t>(16, block_room(m, element_bytes, depth, far, b.channels_on_vector) / depth);
+  int64_t room = std::max<int64_t>(16, block_room(m, element_bytes, depth, far, b.channels_on_vector) / depth);
+  if (stage_by_rows(b) && g.taps() > 1) room = std::max<int64_t>(16, staged_pixels(g, m, element_bytes, k_channels));
   const int64_t lanes = m.lanes(element_bytes), width = 2 * lanes;
   if (!b.channels_on_vector && 2 * g.h().dst * g.w().dst > room) blocks_wanted = std::max<int64_t>(2, blocks_wanted);
   if (g.w().dst > room) {  // one row is too much: part of a row, in whole tiles
@@ -136,8 +153,9 @@ double jump_cycles(const ConvProblem& p, const Gather& g, const Machine& m) {
 GatherBlocking block_gather(const ConvProblem& p, const Gather& g, const Machine& m, int threads, PixelRead read) {
   const int64_t bytes = static_cast<int64_t>(size_of(p.dtype)), lanes = m.lanes(bytes), max_rows = gemm_rows(m);
   const int64_t whole = g.depth();
-  const auto passes = [&](bool channels_on_vector) {
-    const int64_t most = channels_on_vector && rows_follow(p, g) ? kDepthDown : kDepth;
+  const auto passes = [&](bool panels, bool channels_on_vector) {
+    const bool down = channels_on_vector && (rows_follow(p, g) || (!panels && g.taps() > 1));
+    const int64_t most = down ? kDepthDown : kDepth;
     // A little above is better done in one pass than in two.
     return whole <= most + most / 2 ? 1 : std::min(g.src_c, ceil_div(whole, most));
   };
@@ -156,7 +174,8 @@ GatherBlocking block_gather(const ConvProblem& p, const Gather& g, const Machine
     GatherBlocking b;
     b.panels = panels;
     b.channels_on_vector = channels_on_vector;
-    b.k_blocks = {g.src_c, passes(channels_on_vector)};
+    b.by_taps = stage_by_rows(b);
+    b.k_blocks = {g.src_c, passes(panels, channels_on_vector)};
     b.spread = panels && spreads(g, p.layout, g.src_c / b.k_blocks.parts);
     choose_block(b, g, m, bytes, wanted, panels || straight, straight && far_away(problem, m));
     b.channel_tiles = {g.dst_c, ceil_div(g.dst_c, channels_on_vector ? 2 * lanes : max_rows)};
@@ -178,7 +197,8 @@ GatherBlocking block_gather(const ConvProblem& p, const Gather& g, const Machine
   for (const bool panels : {false, true})
     if (readable(panels)) compare(p, panels, channels_on_vector, blocks_wanted);
   GatherBlocking b = std::move(best);
-  b.stage = make_stage(g, p.layout, b.block_rows, b.block_cols);
+  b.stage = make_stage(g, p.layout, b.block_rows, b.block_cols, true,
+                       stage_by_rows(b) ? ceil_div(b.k_blocks.count, b.k_blocks.parts) : 0);
   // Channels are divided where images, groups and blocks alone leave the threads unevenly loaded.
   const int64_t units = std::max<int64_t>(1, p.batch) * p.groups * b.blocks();
   if (threads > 1 && units < 8 * threads && units % threads != 0)
@@ -237,21 +257,27 @@ double gather_cycles(const ConvProblem& p, const Gather& g, const GatherBlocking
   } else {
     cycles += runs * static_cast<double>(g.taps()) * kSegment;
     const int64_t read = g.src_c * (rows * g.h().src_step + g.h().taps) * g.w().src * bytes;
-    if (read > m.l1_bytes && g.dst_c > max_rows)
-      cycles += runs / passes * depth * (b.channels_on_vector ? kJump : jump_cycles(p, g, m));
+    const bool walks_on = stage_by_rows(b) && !lies_ready(g, p.layout);
+    const double jump = walks_on ? kWalkOn : b.channels_on_vector ? kJump : jump_cycles(p, g, m);
+    if (read > m.l1_bytes && g.dst_c > max_rows) cycles += runs / passes * depth * jump;
+    const int64_t weights = g.depth() * g.dst_c * bytes;
+    if (walks_on && weights > m.l2_bytes)
+      cycles += static_cast<double>(b.blocks() * weights * (far_away(p, m) ? 2 : 1)) / kWeightBytes;
     // At the end of the source a vector would reach behind it, and is packed.
     if (!b.channels_on_vector && rows_follow(p, g) && g.pixels() % lanes != 0) cycles += depth * kPackVector;
   }
   cycles += runs * kTile;
   if (b.spread || (!b.panels && rows_follow(p, g))) return cycles;  // read where it lies
-  return cycles + stage_cycles(g, p.layout, lanes);
+  return cycles + stage_cycles(g, p.layout, lanes, stage_by_rows(b));
 }
 
-double stage_cycles(const Gather& g, Layout layout, int64_t lanes) {
-  const int64_t phases = std::min(g.w().src_step, g.w().taps);
+double stage_cycles(const Gather& g, Layout layout, int64_t lanes, bool by_rows) {
+  const int64_t step = g.w().src_step, phases = by_rows ? 1 : std::min(step, g.w().taps);
   const double rows = static_cast<double>(g.src_c * g.d().src * g.h().src);
   const double vectors = rows * static_cast<double>(g.w().src) / static_cast<double>(lanes);
-  return vectors * kStageVector * (layout == Layout::nhwc ? 2 : 1) +
+  const bool by_elements = phases > 1 && step != 2 && step != 4 && layout == Layout::nchw;
+  const double vector = by_elements ? kStageElement * static_cast<double>(lanes) : kStageVector;
+  return vectors * vector * (layout == Layout::nhwc ? 2 : 1) +
          rows * (phases == 1 ? kStageRow : kStagePhase * static_cast<double>(phases));
 }
 

@@ -27,6 +27,7 @@ struct GatherBlocking {
   bool channels_on_vector = false;  // result channels along the vector, pixels down the tile's rows; or the reverse
   bool panels = true;               // pixels are packed into panels; or the tile reads the stage
   bool spread = false;              // panels come straight from the source (spread.h); or from the stage
+  bool by_taps = false;             // packed weights are (tap, channel), as a tile reads a stage; or (channel, tap)
   Stage stage;
   Split k_blocks;                          // source channels, per pass over the result
   int64_t block_rows = 1, block_cols = 1;  // results per block, at most
@@ -118,14 +119,16 @@ int64_t gemm_rows(const Machine& machine);
 // four: small tiles wait for their own accumulators, narrow ones for their loads.
 double tile_cycles(int64_t rows, int64_t max_rows, int64_t cols, int64_t lanes);
 
-// Estimated cycles to bring the source of a gather, one image and group, into its stage.
-double stage_cycles(const Gather& gather, Layout layout, int64_t lanes);
+// Estimated cycles to bring the source of a gather, one image and group, into its stage; `by_rows`: undivided.
+double stage_cycles(const Gather& gather, Layout layout, int64_t lanes, bool by_rows = false);
 
 // Cycles that an element of a tile's depth costs where its pixels begin another row, and often another page, of a
 // source that L1 does not hold: the address translations and the line are not foreseen by the hardware. More where a
 // tile meets more pages than the first level of translations holds, or where all images and results together do not
 // stay near from one call to the next (`far_away`). Zen 3.
 constexpr double kJump = 1, kJumpFar = 2;
+// The same in a stage that has the rows of all channels together.
+constexpr double kWalkOn = 0.25;
 bool far_away(const ConvProblem& problem, const Machine& machine);
 double jump_cycles(const ConvProblem& problem, const Gather& gather, const Machine& machine);
 

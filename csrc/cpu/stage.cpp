@@ -36,7 +36,8 @@ bool lies_ready(const Gather& g, Layout layout) {
   return layout == Layout::nchw && g.w().src_step == 1 && inside(g.d()) && inside(g.h()) && inside(g.w());
 }
 
-Stage make_stage(const Gather& g, Layout layout, int64_t block_rows, int64_t block_cols, bool may_be_in_place) {
+Stage make_stage(const Gather& g, Layout layout, int64_t block_rows, int64_t block_cols, bool may_be_in_place,
+                 int64_t by_rows) {
   const Walk &d = g.d(), &h = g.h(), &w = g.w();
   Stage s;
   if (may_be_in_place && lies_ready(g, layout)) {
@@ -46,23 +47,33 @@ Stage make_stage(const Gather& g, Layout layout, int64_t block_rows, int64_t blo
   s.row_unit = row_unit_of(h);
   s.row_step = h.src_step / s.row_unit;
   const auto column = [&w](int64_t t) { return w.offset + t * w.offset_step - w.least_offset(); };
-  int64_t last = 0;
   for (int64_t t = 0; t < w.taps; ++t) {
     const int64_t phase = column(t) % w.src_step;
     if (std::find(s.phases.begin(), s.phases.end(), phase) == s.phases.end()) s.phases.push_back(phase);
-    last = std::max(last, column(t) / w.src_step);
   }
-  s.phase_width = block_cols + last;
+  // Undivided only where all phases are read: else half of what is copied, or more, is not.
+  if (by_rows && static_cast<int64_t>(s.phases.size()) == w.src_step) s.phases = {0}, s.pixel_step = w.src_step;
+  const int64_t step = w.src_step / s.pixel_step;
+  s.phase_width = (block_cols - 1) * s.pixel_step + (w.most_offset() - w.least_offset()) / step + 1;
   s.row = s.phase_width * static_cast<int64_t>(s.phases.size());
   const auto stored_row = [&](int64_t t) { return (h.offset + t * h.offset_step - h.least_offset()) / s.row_unit; };
   s.rows = (block_rows - 1) * s.row_step + (h.most_offset() - h.least_offset()) / s.row_unit + 1;
+  if (by_rows) {
+    // Whole 16 bytes, which tiles read faster; rows of a power of two would meet in few sets of L1.
+    s.plane = (s.row + 3) / 4 * 4;
+    if (s.plane % 16 == 0) s.plane += 4;
+    s.row = s.plane * by_rows;
+  }
   s.slice = s.rows * s.row;
-  s.plane = d.taps * s.slice;
+  if (by_rows)
+    s.by_rows = d.taps * s.slice;
+  else
+    s.plane = d.taps * s.slice;
   for (int64_t td = 0; td < d.taps; ++td)
     for (int64_t th = 0; th < h.taps; ++th)
       for (int64_t tw = 0; tw < w.taps; ++tw) {
-        const auto slot = std::find(s.phases.begin(), s.phases.end(), column(tw) % w.src_step) - s.phases.begin();
-        s.tap_offset.push_back(td * s.slice + stored_row(th) * s.row + slot * s.phase_width + column(tw) / w.src_step);
+        const auto slot = std::find(s.phases.begin(), s.phases.end(), column(tw) % step) - s.phases.begin();
+        s.tap_offset.push_back(td * s.slice + stored_row(th) * s.row + slot * s.phase_width + column(tw) / step);
       }
   return s;
 }
@@ -80,14 +91,14 @@ struct Span {
   int64_t begin, end, first;  // first: source column of element `begin`
 };
 
-Span inside_span(const Walk& w, const PixelBlock& block, int64_t phase, int64_t width) {
+Span inside_span(const Walk& w, const PixelBlock& block, int64_t phase, int64_t step, int64_t width) {
   const int64_t origin = block.w0 * w.src_step + w.least_offset() + phase;
   Span span;
-  span.begin = origin >= 0 ? 0 : (-origin + w.src_step - 1) / w.src_step;
-  span.end = origin >= w.src ? 0 : (w.src - origin + w.src_step - 1) / w.src_step;
+  span.begin = origin >= 0 ? 0 : (-origin + step - 1) / step;
+  span.end = origin >= w.src ? 0 : (w.src - origin + step - 1) / step;
   span.begin = std::min(span.begin, width);
   span.end = std::max(span.begin, std::min(span.end, width));
-  span.first = origin + span.begin * w.src_step;
+  span.first = origin + span.begin * step;
   return span;
 }
 
@@ -122,7 +133,7 @@ void fill_planar(const Stage& stage, const Walk& w, const Source<T>& source, con
     if (empty || rows.begin == rows.end) continue;
     pack.pad_rows({plane + rows.begin * stage.row, stage.row, stage.phase_width, span.begin, span.end,
                    slice + c * source.channel + rows.first * source.h + span.first, stage.row_unit * source.h,
-                   w.src_step, rows.end - rows.begin});
+                   w.src_step / stage.pixel_step, rows.end - rows.begin});
   }
 }
 
@@ -140,7 +151,8 @@ void fill_channels_last(const Stage& stage, const Walk& w, const Source<T>& sour
     if (empty) continue;
     const T* const first = slice + (rows.first + (r - rows.begin) * stage.row_unit) * source.h + span.first * source.w;
     const int64_t count = span.end - span.begin;
-    pack.transpose({row + span.begin, stage.plane, count, first, source.w * w.src_step, count, channels});
+    const int64_t step = w.src_step / stage.pixel_step;
+    pack.transpose({row + span.begin, stage.plane, count, first, source.w * step, count, channels});
   }
 }
 
@@ -157,7 +169,7 @@ void fill_stage(const Stage& stage, const Gather& g, const Source<T>& source, co
     const int64_t z = d.position(block.d, td);
     const T* const slice = z < 0 || z >= d.src ? nullptr : source.data + z * source.d;
     for (size_t slot = 0; slot < stage.phases.size(); ++slot) {
-      const Span span = inside_span(w, block, stage.phases[slot], stage.phase_width);
+      const Span span = inside_span(w, block, stage.phases[slot], w.src_step / stage.pixel_step, stage.phase_width);
       T* const to = out + td * stage.slice + static_cast<int64_t>(slot) * stage.phase_width;
       if (source.w == 1)
         fill_planar(stage, w, source, slice, rows, all_rows, span, channels, pack, to);

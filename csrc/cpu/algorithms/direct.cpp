@@ -2,6 +2,10 @@
 //
 //   acc[channels][pixels] += over taps, then input channels, of  w * stage[in_c][row of the tap + pixel]
 //
+// With the result channels along the vector pixels are read one by one: the stage is then a plain copy of the rows,
+// a stride undivided (stage.h), which is what strided convolutions take.
+// Tried and lost there: pieces of a row for each tile, aligned to lines (no gain); rows by channel and weights by
+// channel (a jump per term); blocks of more rows (two fill L2 with what passes by).
 // A tile lies within one row of results. Where im2col writes every input element once per tap, this reads it once per
 // tap from a stage that was written once; it pays where the result has few channels (stems, the lecture's layers),
 // since a panel is then read too few times to be worth packing. The nest is gather_nest.h without panels.

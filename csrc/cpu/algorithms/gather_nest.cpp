@@ -149,7 +149,8 @@ class GatherRun {
     for_tiles(b, pixels.block, [&](int64_t first, int64_t count, int64_t width) {
       const T* const base =
           pixels.base + (b.panels ? first * pixels.channels
-                                  : b.stage.row_offset(g, pixels.block, pixels.block.h0 + first / cols) + first % cols);
+                                  : b.stage.row_offset(g, pixels.block, pixels.block.h0 + first / cols) +
+                                        first % cols * b.stage.pixel_step);
       const int64_t* const offset = s.pixel_offset + first;
       const bool even = offset[count - 1] - offset[0] == (count - 1) * pixel_step;
       const bool tail = may_end && base - src_ + last + width > src_elements_;
@@ -301,12 +302,12 @@ class GatherRun {
   // weight panel is read in the same order.
   static void set_operands(GemmTile<T>& t, const GatherBlocking& b, const Operand& pixels, int64_t depth,
                            const WeightTile& tile, GatherScratch<T>& s, const T* panel) {
-    const int64_t taps = pixels.taps, w_step = tile.width * taps;
+    const int64_t taps = pixels.taps, w_step = b.by_taps ? tile.width : tile.width * taps;
     int64_t* const w_tap = s.tap_step;
-    for (int64_t i = 0; pixels.tap && i < taps; ++i) w_tap[i] = i * tile.width;
+    for (int64_t i = 0; pixels.tap && i < taps; ++i) w_tap[i] = i * tile.width * (b.by_taps ? pixels.channels : 1);
     t.segments = taps;
     t.depth = pixels.panels ? depth : pixels.channels;
-    t.a_row = 1;
+    t.a_row = b.channels_on_vector ? b.stage.pixel_step : 1;
     if (b.channels_on_vector) {
       t.a_k = pixels.channel, t.a_segment = pixels.tap;
       t.b = panel, t.b_k = w_step, t.b_segment = pixels.tap ? w_tap : nullptr;

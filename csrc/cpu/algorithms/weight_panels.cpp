@@ -51,6 +51,7 @@ WeightTile weight_tile(const ConvPlan& plan, size_t gather, int64_t group, int64
   t.group = group;
   t.channel0 = b.k_blocks.begin(k_block);
   t.channels = b.k_blocks.size(k_block);
+  t.by_taps = b.by_taps && g.taps() > 1;
   // All tiles of a k block follow each other; a tile's panel begins where the lanes before it end.
   const int64_t all_lanes = b.packed_group / g.depth();
   t.packed_offset =
@@ -65,7 +66,11 @@ template <class T>
 void pack_forward(const ConvProblem& p, const WeightTile& tile, const PackKernel<T>& pack, const T* w, T* panel) {
   const int64_t taps = p.taps(), filter = p.in_c_group() * taps;
   const T* const first = w + (tile.group * p.out_c_group() + tile.first) * filter + tile.channel0 * taps;
-  pack.transpose({panel, tile.width, tile.width, first, filter, tile.count, tile.channels * taps});
+  if (!tile.by_taps)
+    return pack.transpose({panel, tile.width, tile.width, first, filter, tile.count, tile.channels * taps});
+  for (int64_t c = 0; c < tile.channels; ++c)
+    pack.transpose(
+        {panel + c * tile.width, tile.channels * tile.width, tile.width, first + c * taps, filter, tile.count, taps});
 }
 
 // Input gradient: source channel c is a filter, lane i its input channel first + i, and the gather's taps are some
@@ -80,20 +85,21 @@ void pack_input_gradient(const ConvProblem& p, const Gather& g, const WeightTile
     pack.pad_rows({panel, tile.width, tile.width, 0, tile.count, from, filter, 1, g.taps() ? tile.channels : 0});
     return;
   }
+  const int64_t tap_step = tile.width * (tile.by_taps ? tile.channels : 1);
   for (int64_t c = 0; c < tile.channels; ++c) {
     const T* const from = w + (tile.group * p.out_c_group() + tile.channel0 + c) * filter + tile.first * taps;
+    T* to = panel + c * tile.width * (tile.by_taps ? 1 : g.taps());
     if (g.taps() == taps) {
-      pack.transpose({panel, tile.width, tile.width, from, taps, tile.count, taps});
-      panel += tile.width * taps;
+      pack.transpose({to, tap_step, tile.width, from, taps, tile.count, taps});
       continue;
     }
     for (int64_t td = 0; td < d.taps; ++td)
       for (int64_t th = 0; th < h.taps; ++th)
-        for (int64_t tw = 0; tw < wd.taps; ++tw, panel += tile.width) {
+        for (int64_t tw = 0; tw < wd.taps; ++tw, to += tap_step) {
           const int64_t tap =
               ((d.tap_start + td * d.tap_step) * p.h().kernel + h.tap_start + th * h.tap_step) * p.w().kernel +
               wd.tap_start + tw * wd.tap_step;
-          for (int64_t i = 0; i < tile.width; ++i) panel[i] = i < tile.count ? from[i * taps + tap] : T{0};
+          for (int64_t i = 0; i < tile.width; ++i) to[i] = i < tile.count ? from[i * taps + tap] : T{0};
         }
   }
 }

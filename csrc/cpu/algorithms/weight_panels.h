@@ -2,6 +2,7 @@
 //
 //   per gather, per group, per block of source channels, per tile of result channels:
 //     panel[(src channel, tap)][lane]     lane = result channel of the tile; 0 behind the last one
+//     panel[(tap, src channel)][lane]     by taps: where tiles go through the channels of one tap after the other
 // The tile is as wide as its channels down the rows of the gemm tile, or padded to whole vectors along them.
 #pragma once
 
@@ -14,6 +15,7 @@ struct WeightTile {
   int64_t width;                      // lanes of the panel
   int64_t group, channel0, channels;  // source channels
   int64_t packed_offset;              // in the packed weights, in elements
+  bool by_taps = false;
 };
 
 // Sets packed_offset and packed_group of each gather; returns the elements of all.

@@ -256,22 +256,36 @@ FASTCONV_INLINE void spread_row(T* dst, const T* src, int64_t count) {
   if (alone) dst[count - 1] = src[step * (count - 1)];
 }
 
-template <class T>
-void pad_rows(const PaddedRows<T>& p) {
-  const int64_t count = p.end - p.begin;
+// Zeros of a row, up to a vector of them at either end as whole vectors that the row is then written over.
+template <int step, class T>
+FASTCONV_INLINE void pad_rows_by(const PaddedRows<T>& p) {
+  constexpr int lanes = kLanes<T>;
+  const int64_t width = p.width, begin = p.begin, end = p.end, dst_row = p.dst_row, src_row = p.src_row;
+  const bool few = begin <= lanes && width - end <= lanes && width >= lanes;
   const T* src = p.src;
   T* dst = p.dst;
+  for (int64_t r = p.rows; r > 0; --r, dst += dst_row, src += src_row) {
+    if (!few) {
+      zero_exact(dst, begin);
+      zero_exact(dst + end, width - end);
+    } else {
+      if (begin > 0) store(dst, Vector<T>{});
+      if (end < width) store(dst + width - lanes, Vector<T>{});
+    }
+    spread_row<step>(dst + begin, src, end - begin);
+  }
+}
+
+template <class T>
+void pad_rows(const PaddedRows<T>& p) {
+  if (p.step == 1) return pad_rows_by<1>(p);
+  if (p.step == 2) return pad_rows_by<2>(p);
+  if (p.step == 4) return pad_rows_by<4>(p);
+  T* dst = p.dst;
+  const T* src = p.src;
   for (int64_t r = 0; r < p.rows; ++r, dst += p.dst_row, src += p.src_row) {
     zero_exact(dst, p.begin);
-    T* const row = dst + p.begin;
-    if (p.step == 1)
-      spread_row<1>(row, src, count);
-    else if (p.step == 2)
-      spread_row<2>(row, src, count);
-    else if (p.step == 4)
-      spread_row<4>(row, src, count);
-    else
-      for (int64_t q = 0; q < count; ++q) row[q] = src[q * p.step];
+    for (int64_t q = 0; q < p.end - p.begin; ++q) dst[p.begin + q] = src[q * p.step];
     zero_exact(dst + p.end, p.width - p.end);
   }
 }
