@@ -147,7 +147,10 @@ double jump_cycles(const ConvProblem& p, const Gather& g, const Machine& m) {
   constexpr int64_t kPages = 56, kPageBytes = 4096;
   const int64_t channel = g.d().src * g.h().src * g.w().src * static_cast<int64_t>(size_of(p.dtype));
   const int64_t pages = g.src_c * std::min(channel, kPageBytes) / kPageBytes;
-  return (g.taps() == 1 && pages > kPages) || far_away(p, m) ? kJumpFar : kJump;
+  if (far_away(p, m)) return kJumpFar;
+  // Channels on one page need one translation.
+  const double own = static_cast<double>(std::min(channel, kPageBytes)) / static_cast<double>(kPageBytes);
+  return g.taps() == 1 && pages > kPages ? kJump + (kJumpFar - kJump) * own : kJump;
 }
 
 GatherBlocking block_gather(const ConvProblem& p, const Gather& g, const Machine& m, int threads, PixelRead read) {
@@ -258,7 +261,7 @@ double gather_cycles(const ConvProblem& p, const Gather& g, const GatherBlocking
     cycles += runs * static_cast<double>(g.taps()) * kSegment;
     const int64_t read = g.src_c * (rows * g.h().src_step + g.h().taps) * g.w().src * bytes;
     const bool walks_on = stage_by_rows(b) && !lies_ready(g, p.layout);
-    const double jump = walks_on ? kWalkOn : b.channels_on_vector ? kJump : jump_cycles(p, g, m);
+    const double jump = walks_on ? kWalkOn : jump_cycles(p, g, m);
     if (read > m.l1_bytes && g.dst_c > max_rows) cycles += runs / passes * depth * jump;
     const int64_t weights = g.depth() * g.dst_c * bytes;
     if (walks_on && weights > m.l2_bytes)
