@@ -148,6 +148,8 @@ CASES: tuple[ConvCase, ...] = (
     _square("strided", 2, 8, 12, 13, 3, stride=2, padding=1, bias=True),
     _square("stride_3", 1, 6, 10, 14, 3, stride=3, padding=1),
     _square("stride_4_of_many", 2, 9, 14, 41, 4, stride=4, padding=2, bias=True),
+    ConvCase("stride_4_long_kernel", 1, 3, 10, (19, 70), (5, 11), (4, 4), ((2, 2), (5, 3)), bias=True),
+    ConvCase("stride_4_dilated", 2, 3, 7, (14, 53), (3, 4), (2, 4), ((1, 2), (7, 0)), (1, 5), activation="relu"),
     _square("strided_wide", 1, 10, 17, 39, 3, stride=2, padding=1, activation="relu"),
     _square("strided_5_channels_on_vector", 2, 24, 32, 19, 5, stride=2, padding=2, bias=True),
     _square("stride_3_channels_on_vector", 1, 18, 20, 26, 3, stride=3, padding=1, activation="relu"),

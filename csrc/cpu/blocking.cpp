@@ -27,8 +27,9 @@ constexpr double kPackVector = 3, kStageVector = 4, kPanelShare = 0.04;
 // The same for a vector of a panel straight from the source (spread.h), where a stride is taken; to list one, which is
 // done once for all channels of a pass. Zen 3.
 constexpr double kSpreadStrided = 5.6, kListMove = 25;
-// Cycles to begin a row of the stage and one of each phase of a stride. From layers with short sums, Zen 3.
-constexpr double kStageRow = 8, kStagePhase = 12;
+// Cycles to begin a row of the stage and one of each phase of a stride. From layers with short sums, Zen 3. A vector of
+// a row that is divided into its phases as it is read (`read_once`): from first layers of stride 2 and 4, Zen 3.
+constexpr double kStageRow = 8, kStagePhase = 12, kStageDivided = 3;
 // Cycles per element of a stage divided by a stride that vectors do not take. Zen 3.
 constexpr double kStageElement = 6;
 // Bytes a cycle of weights that L2 does not hold and every block reads again; half of it where images and results do
@@ -278,6 +279,7 @@ double stage_cycles(const Gather& g, Layout layout, int64_t lanes, bool by_rows)
   const int64_t step = g.w().src_step, phases = by_rows ? 1 : std::min(step, g.w().taps);
   const double rows = static_cast<double>(g.src_c * g.d().src * g.h().src);
   const double vectors = rows * static_cast<double>(g.w().src) / static_cast<double>(lanes);
+  if (layout == Layout::nchw && !by_rows && read_once(g.w())) return vectors * kStageDivided + rows * kStageRow;
   const bool by_elements = phases > 1 && step != 2 && step != 4 && layout == Layout::nchw;
   const double vector = by_elements ? kStageElement * static_cast<double>(lanes) : kStageVector;
   return vectors * vector * (layout == Layout::nhwc ? 2 : 1) +

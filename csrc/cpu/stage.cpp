@@ -36,6 +36,11 @@ bool lies_ready(const Gather& g, Layout layout) {
   return layout == Layout::nchw && g.w().src_step == 1 && inside(g.d()) && inside(g.h()) && inside(g.w());
 }
 
+bool read_once(const Walk& w) {
+  return (w.src_step == 2 || w.src_step == 4) && w.taps >= w.src_step && w.offset_step > 0 &&
+         w.offset_step % w.src_step == 1;
+}
+
 Stage make_stage(const Gather& g, Layout layout, int64_t block_rows, int64_t block_cols, bool may_be_in_place,
                  int64_t by_rows) {
   const Walk &d = g.d(), &h = g.h(), &w = g.w();
@@ -121,6 +126,22 @@ void zero(T* first, int64_t count) {
   std::memset(first, 0, static_cast<size_t>(count) * sizeof(T));
 }
 
+// All phases of the rows of a slice, NCHW: channel by channel, each row read once.
+template <class T>
+void fill_divided(const Stage& stage, const Walk& w, const Source<T>& source, const T* slice, const RowSpan& rows,
+                  int64_t all_rows, int64_t first, int64_t channels, const PackKernel<T>& pack, T* out) {
+  const RowSpan read = slice ? rows : RowSpan{all_rows, all_rows, 0};
+  for (int64_t c = 0; c < channels; ++c) {
+    T* const plane = out + c * stage.plane;
+    zero(plane, read.begin * stage.row);
+    zero(plane + read.end * stage.row, (all_rows - read.end) * stage.row);
+    if (read.begin < read.end)
+      pack.divide({plane + read.begin * stage.row, stage.row, stage.phase_width,
+                   slice + c * source.channel + read.first * source.h, stage.row_unit * source.h, w.src, first,
+                   w.src_step, read.end - read.begin});
+  }
+}
+
 // One phase of the rows of a slice. NCHW: channel by channel, rows with their padding in one go.
 template <class T>
 void fill_planar(const Stage& stage, const Walk& w, const Source<T>& source, const T* slice, const RowSpan& rows,
@@ -168,6 +189,11 @@ void fill_stage(const Stage& stage, const Gather& g, const Source<T>& source, co
   for (int64_t td = 0; td < d.taps; ++td) {
     const int64_t z = d.position(block.d, td);
     const T* const slice = z < 0 || z >= d.src ? nullptr : source.data + z * source.d;
+    if (source.w == 1 && !stage.by_rows && read_once(w)) {
+      fill_divided(stage, w, source, slice, rows, all_rows, block.w0 * w.src_step + w.least_offset(), channels, pack,
+                   out + td * stage.slice);
+      continue;
+    }
     for (size_t slot = 0; slot < stage.phases.size(); ++slot) {
       const Span span = inside_span(w, block, stage.phases[slot], w.src_step / stage.pixel_step, stage.phase_width);
       T* const to = out + td * stage.slice + static_cast<int64_t>(slot) * stage.phase_width;

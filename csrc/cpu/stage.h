@@ -51,6 +51,10 @@ struct Stage {
   int64_t elements(int64_t channels) const { return (by_rows ? by_rows : channels * plane) + kMaxVectors * kPackSlack; }
 };
 
+// Whether rows of NCHW are divided into their phases by one kernel that reads them once: strides of 2 and 4, of which
+// the taps take all phases in their order.
+bool read_once(const Walk& w);
+
 // Whether nothing has to be padded or divided.
 bool lies_ready(const Gather& g, Layout layout);
 

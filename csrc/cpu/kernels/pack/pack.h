@@ -11,6 +11,9 @@
 // pad_rows   row r of dst:  0 for q < begin;  src[r * src_row + (q - begin) * step] for begin <= q < end;  0 up to
 // width
 //            Reads and writes nothing else.
+// divide     row r of dst, its phases side by side:  dst[phase * width + q] = src[r * src_row + first + q * step +
+//            phase], q < width, phase < step, where that column, counted from src, is one of `count`; 0 elsewhere.
+//            step 2 or 4. Reads and writes nothing else.
 // spread     panel[c * panel_channel + m.to + lane] = src[c * plane + m.from + lane * step] for each move m, in their
 //            order, for lanes [m.begin, m.end); 0 for the others; step 1, 2 or 4. Moves say how they read: `step *
 //            lanes` elements, `part` and `whole` the same, `whole` all lanes; `careful` the elements of its lanes
@@ -59,6 +62,14 @@ struct PaddedRows {
   int64_t src_row, step, rows;
 };
 
+template <class T>
+struct DividedRows {
+  T* dst;
+  int64_t dst_row, width;
+  const T* src;
+  int64_t src_row, count, first, step, rows;
+};
+
 enum class SpreadKind : int32_t { whole, part, careful, zeros };
 
 struct SpreadMove {
@@ -93,6 +104,7 @@ struct PackKernel {
   void (*pixels)(const PixelPanel<T>&);
   void (*transpose)(const TransposePanel<T>&);
   void (*pad_rows)(const PaddedRows<T>&);
+  void (*divide)(const DividedRows<T>&);
   void (*spread)(const SpreadPanel<T>&);
   void (*interleave)(const InterleavedRows<T>&);
 };

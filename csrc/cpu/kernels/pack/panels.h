@@ -5,6 +5,7 @@
 //               Where a row is a few vectors only, which they are is found out once.
 //   transpose:  blocks of lanes x lanes through registers (simd.h), the rest element by element
 //   pad_rows:   zeros, vectors, zeros; steps 2 and 4 take every other lane of two vectors, once or twice
+//   divide:     divide.h
 //   spread:     spread.h
 //   interleave: a vector of each of two rows, their lanes in turn; other steps element by element
 // Registers: one vector for pixels, up to four for pad_rows, `lanes` for transpose (16 of 32 with AVX-512, 8 of 16 with
@@ -16,6 +17,7 @@
 #pragma once
 
 #include "../../simd.h"
+#include "divide.h"
 #include "pack.h"
 #include "spread.h"
 
@@ -337,7 +339,7 @@ void interleave_rows(const InterleavedRows<T>& p) {
 
 template <class T>
 constexpr PackKernel<T> make_pack_kernel() {
-  return {pack_pixels<T>, pack_transpose<T>, pad_rows<T>, spread<T>, interleave_rows<T>};
+  return {pack_pixels<T>, pack_transpose<T>, pad_rows<T>, divide<T>, spread<T>, interleave_rows<T>};
 }
 
 }  // namespace
