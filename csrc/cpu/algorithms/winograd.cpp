@@ -109,6 +109,8 @@ constexpr double kTransformFilter = 6;
 // they come from far away, or go there: cycles per byte, from those samples.
 constexpr double kStagePixel = 3, kStorePixel = 4, kFarPixel = 0.375;
 constexpr int64_t kNear = 4;
+// Cycles per result, channels last, whose channels end with part of a vector. One layer, Zen 3.
+constexpr double kStorePart = 40;
 
 // Cycles to move a vector of pixels between the stage and an operand of so many elements.
 double move_cycles(int64_t elements, double vectors_moved, const Machine& m) {
@@ -161,7 +163,10 @@ double cost(const ConvProblem& p, const Machine& machine, int threads, int64_t i
   if (p.direction == Direction::weight_gradient) return winograd_weights_cost(p, machine) / threads;
   const Gather g = make_gathers(p)[0];
   const auto [h, w] = choose_forms(p, g, machine, images);
-  return block_cycles(p, g, machine, block_tiles(p, g, machine, 1, h, w)) * static_cast<double>(p.groups) / threads;
+  double cycles = block_cycles(p, g, machine, block_tiles(p, g, machine, 1, h, w));
+  if (p.layout == Layout::nhwc && g.dst_c % machine.lanes(sizeof(float)) != 0)
+    cycles += kStorePart * static_cast<double>(p.batch * g.pixels());
+  return cycles * static_cast<double>(p.groups) / threads;
 }
 
 double pack_cost(const ConvProblem& p, const Machine& machine, int64_t images) {

@@ -18,6 +18,7 @@ WinogradPixels::WinogradPixels(const ConvPlan& plan, const ConvOperands& operand
   const bool forward = p_.direction == Direction::forward;
   src_ = static_cast<const float*>(forward ? operands.x : operands.y);
   dst_ = static_cast<float*>(forward ? operands.y : operands.x);
+  src_end_ = src_ + p_.batch * g_.d().src * g_.h().src * g_.w().src * g_.src_c * p_.groups;
 }
 
 int64_t WinogradPixels::copied_input(const ConvPlan& plan) {
@@ -46,6 +47,8 @@ void WinogradPixels::copy_pixels(const Image& image, int64_t y, int64_t x, float
   const auto zero = [pixel](float* at, int64_t pixels) {
     std::memset(at, 0, static_cast<size_t>(pixels * pixel) * sizeof(float));
   };
+  const int64_t no_offset = 0;
+  const PixelRun channels{0, 0, g_.src_c};
   for (int64_t i = 0; i < h_.alpha; ++i, y += b_.dilation_h, copy += w_.alpha * pixel) {
     if (!image.inside || y < 0 || y >= g_.h().src || begin == end) {
       zero(copy, w_.alpha);
@@ -56,6 +59,9 @@ void WinogradPixels::copy_pixels(const Image& image, int64_t y, int64_t x, float
     const int64_t count = end - begin;
     if (image.col * step == pixel && g_.src_c == pixel)  // pixels follow each other
       std::memcpy(copy + begin * pixel, from, static_cast<size_t>(count * pixel) * sizeof(float));
+    else if (from + (count - 1) * image.col * step + pixel <= src_end_)  // what is behind the channels is never used
+      kernels_.pack.f32.pixels(
+          {copy + begin * pixel, pixel, 0, from, count, image.col * step, &no_offset, 1, &channels, 1, false});
     else
       kernels_.pack.f32.pad_rows({copy + begin * pixel, pixel, pixel, 0, g_.src_c, from, image.col * step, 1, count});
     zero(copy + end * pixel, w_.alpha - end);

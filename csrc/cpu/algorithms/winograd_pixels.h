@@ -5,7 +5,8 @@
 //   write   results where they belong; through a copy where the tile or a vector of channels hangs over the end
 //
 // Tried and lost: tiles inside the image read where they lie. No quicker, and slower where rows of the image are a
-// multiple of 4096 bytes apart: a tile's rows then meet in the same sets of L1.
+// multiple of 4096 bytes apart: a tile's rows then meet in the same sets of L1. A last vector of results that lies over
+// the one before it, instead of a copy.
 #pragma once
 
 #include "winograd.h"
@@ -44,7 +45,7 @@ class WinogradPixels {
   const Kernels& kernels_;
   const int64_t lanes_;
   const CurveFunction<float> curve_;
-  const float *src_, *residual_;
+  const float *src_, *src_end_, *residual_;
   float* dst_;
 };
 
