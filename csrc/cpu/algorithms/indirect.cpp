@@ -46,11 +46,11 @@ bool rows_follow(const Gather& g, const GatherBlocking& b) {
 // A width has to save this part of what is read to be taken instead of twice the width.
 constexpr double kNarrower = 0.8;
 
-// Results per block: the stage of all channels, read again for every tile of channels, takes a quarter of L2. Rows that
+// Results per block: the stage of all channels, read again for every tile of channels, takes half of L2. Rows that
 // the window reads above and below a block are read, often from far away, for every block: where whole rows of results
 // leave room for a row or two of them, narrower blocks of more rows read less.
 void choose_block(GatherBlocking& b, const ConvProblem& p, const Gather& g, const Machine& m, int threads) {
-  const int64_t lanes = m.lanes(element_bytes(p)), room = m.l2_bytes / 4 / element_bytes(p);
+  const int64_t lanes = m.lanes(element_bytes(p)), room = m.l2_bytes / 2 / element_bytes(p);
   const auto staged = [&](int64_t rows, int64_t cols) {
     return g.src_c * make_stage(g, p.layout, rows, cols, false).plane;
   };
