@@ -10,6 +10,8 @@
 // with the rows either: they run over the stage, its padding between the rows included, and what is computed there is
 // left out afterwards.
 // The sum of an element runs over (tap, channel), in one order for every element.
+// Tried and lost: sums over (part of the channels, tap, channel), in which the lines that taps share are still in L1;
+// the lines of the result asked for while its tiles run.
 #pragma once
 
 #include "algorithms.h"
