@@ -15,6 +15,7 @@ from .cases import ConvCase, make_array
 from .directions import Question, _sums, call, operands
 
 SIZES = st.integers(1, 9)
+EXACT: dict[str, Any] = {"algorithm": "exact"}
 
 
 @st.composite
@@ -51,7 +52,8 @@ def arrays_of(case: ConvCase, dtype: type = np.float32) -> tuple[np.ndarray, np.
 
 
 def conv(case: ConvCase, x: np.ndarray, w: np.ndarray, **changes: Any) -> np.ndarray:
-    result: np.ndarray = getattr(fastconv, f"conv{case.axes}d")(x, w, **(case.window | changes))
+    """Integers give integers: "exact" does no more than sum products."""
+    result: np.ndarray = getattr(fastconv, f"conv{case.axes}d")(x, w, **(case.window | EXACT | changes))
     return result
 
 
@@ -129,7 +131,7 @@ def test_one_row_is_a_signal(case: ConvCase) -> None:
     x, w = arrays_of(case)
     row = fastconv.conv2d(
         x[:, :, None], w[:, :, None], stride=(1, *case.stride), padding=((0, 0), *case.padding),
-        dilation=(1, *case.dilation), groups=case.groups,
+        dilation=(1, *case.dilation), groups=case.groups, **EXACT,
     )  # fmt: skip
     np.testing.assert_array_equal(conv(case, x, w), row[:, :, 0])
 
@@ -139,7 +141,7 @@ def test_one_slice_is_an_image(case: ConvCase) -> None:
     x, w = arrays_of(case)
     volume = fastconv.conv3d(
         x[:, :, None], w[:, :, None], stride=(1, *case.stride), padding=((0, 0), *case.padding),
-        dilation=(1, *case.dilation), groups=case.groups,
+        dilation=(1, *case.dilation), groups=case.groups, **EXACT,
     )  # fmt: skip
     np.testing.assert_array_equal(conv(case, x, w), volume[:, :, 0])
 
@@ -149,7 +151,7 @@ def test_axes_may_be_exchanged(case: ConvCase) -> None:
     x, w = arrays_of(case)
     turned = fastconv.conv2d(
         x.swapaxes(2, 3), w.swapaxes(2, 3), stride=case.stride[::-1], padding=case.padding[::-1],
-        dilation=case.dilation[::-1], groups=case.groups,
+        dilation=case.dilation[::-1], groups=case.groups, **EXACT,
     )  # fmt: skip
     np.testing.assert_array_equal(conv(case, x, w), turned.swapaxes(2, 3))
 

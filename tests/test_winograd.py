@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import numpy as np
 import pytest
 
@@ -88,6 +90,72 @@ def test_phases_of_a_dilation(
     for got, right in ((y, expected), (back, wanted)):
         assert np.linalg.norm(got - right) <= 1.5e-5 * np.linalg.norm(right), isa
         assert np.abs(got - right).max() <= 3e-5 * np.abs(right).max(), isa
+
+
+# kernel, stride, size of the image, channels, groups, largest relative L2 error, by the points
+STRIDED = [
+    ((3, 3), (2, 2), (56, 56), 128, 1, 1.5e-5),  # phases of 2 and 1 taps, 2 x 2 of them
+    ((3, 3), (2, 2), (57, 30), 21, 1, 1.5e-5),  # a vector of channels ends within the next phase's
+    ((5, 5), (2, 2), (29, 31), 40, 1, 1.5e-5),
+    ((7, 7), (2, 2), (64, 65), 3, 1, 1.5e-5),  # two phases in a vector
+    ((11, 11), (4, 4), (67, 70), 3, 1, 1.5e-5),  # four phases in two vectors
+    ((4, 4), (2, 2), (34, 35), 48, 2, 1.5e-5),  # phases of the same taps
+    ((5, 3), (3, 2), (50, 44), 18, 1, 1.5e-5),
+    ((1, 5), (1, 3), (3, 200), 5, 1, 1.5e-5),
+    ((3, 1), (2, 1), (60, 9), 30, 1, 1.5e-5),
+    ((2, 2), (1, 1), (30, 33), 64, 1, 1.5e-5),
+    ((4, 4), (1, 1), (22, 33), 30, 2, 1.5e-5),
+    ((1, 2), (1, 1), (1, 300), 64, 1, 6e-6),
+]
+
+
+@pytest.mark.parametrize(("kernel", "stride", "size", "channels", "groups", "relative"), STRIDED)
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_error_with_a_stride_or_an_even_number_of_taps(
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    size: tuple[int, int],
+    channels: int,
+    groups: int,
+    relative: float,
+    layout: Literal["NCHW", "NHWC"],
+    isa: str,
+) -> None:
+    """The phases of a stride add up, with and without packed weights, for one image and for several."""
+    rng = np.random.default_rng(channels + sum(size))
+    x = rng.standard_normal((2, channels * groups, *size)).astype(np.float32)
+    w = rng.standard_normal((24 * groups, channels, *kernel)).astype(np.float32)
+    pads = [(k // 2, (k - 1) // 2) for k in kernel]
+    wanted = oracle.forward(x.astype(np.float64), w.astype(np.float64), None, stride, pads, (1, 1), groups)
+    window: dict[str, Any] = {"stride": stride, "padding": pads, "groups": groups, "layout": layout}
+    if layout == "NHWC":
+        x, wanted = (np.ascontiguousarray(np.moveaxis(a, 1, -1)) for a in (x, wanted))
+    y = fastconv.conv2d(x, w, **window, algorithm="winograd")
+    assert np.linalg.norm(y - wanted) <= relative * np.linalg.norm(wanted), isa
+    assert np.abs(y - wanted).max() <= 3e-5 * np.abs(wanted).max(), isa
+    plan = fastconv.plan_conv2d(x[1:].shape, w, **window, algorithm="winograd")
+    np.testing.assert_array_equal(plan(x[1:]), y[1:])
+
+
+def test_what_has_no_form() -> None:
+    x = np.ones((1, 8, 20, 20), np.float32)
+    for kernel, window, message in [
+        (1, {}, "no form for 1x1 taps"),
+        (2, {"stride": 2}, "no form for 1x1 taps of each phase"),
+        (6, {}, "no form for 6x6 taps"),
+        ((3, 2), {}, "no form for 3x2 taps"),
+        (3, {"stride": 2, "dilation": 2}, "a stride or a dilation of 1"),
+    ]:
+        w = np.ones((8, 8, *((kernel,) * 2 if isinstance(kernel, int) else kernel)), np.float32)
+        with pytest.raises(NotImplementedError, match=message):
+            fastconv.conv2d(x, w, **window, algorithm="winograd")  # type: ignore[arg-type]
+    w, y = np.ones((8, 8, 3, 3), np.float32), np.ones((1, 8, 9, 9), np.float32)
+    with pytest.raises(NotImplementedError, match="input gradients of stride 1 only"):
+        fastconv.grad.conv2d_input(x.shape, w, y, stride=2, algorithm="winograd")
+    with pytest.raises(NotImplementedError, match="weight gradients of stride 1 only"):
+        fastconv.grad.conv2d_weight(x, w.shape, y, stride=2, algorithm="winograd")
+    with pytest.raises(NotImplementedError, match="weight gradients of an odd number of taps only, here 2x2"):
+        fastconv.grad.conv2d_weight(x, (8, 8, 2, 2), np.ones((1, 8, 19, 19), np.float32), algorithm="winograd")
 
 
 def test_taps_along_the_depth(isa: str) -> None:

@@ -75,8 +75,10 @@ struct WinogradBlocking {
   int form_h = 0, form_w = 0;  // rows of kWinogradForms
   int64_t positions = 0;       // products per tile and pair of channels
   int64_t dilation_h = 1, dilation_w = 1;
+  int64_t stride_h = 1, stride_w = 1;
+  int64_t phases_h = 1, phases_w = 1;        // of a stride, that have taps
   int64_t tiles_h = 0, tiles_w = 0;          // of each phase of a dilation
-  Split depths;                              // source channels, per pass over the sums
+  Split depths;                              // terms, per pass over the sums
   Split rows, cols, phases;                  // tile rows of all images and phases of rows; tile columns; phases of
                                              // columns: a block is one part of each
   int64_t block_tiles = 0;                   // of the largest block
@@ -88,6 +90,9 @@ struct WinogradBlocking {
 
   int64_t chunks() const { return (panels + chunk_panels - 1) / chunk_panels; }
   int64_t blocks() const { return rows.parts * cols.parts * phases.parts; }
+  // From a pixel of the source to the next that the taps of one phase read.
+  int64_t step_h() const { return dilation_h * stride_h; }
+  int64_t step_w() const { return dilation_w * stride_w; }
 };
 
 // How a weight gradient by Winograd's algorithm is divided (algorithms/winograd_weights.cpp). Sizes are in elements.

@@ -1,7 +1,8 @@
-// winograd: convolutions of stride 1 by Winograd's minimal filtering.
+// winograd: convolutions by Winograd's minimal filtering.
 //
-//   F(2x2), F(4x4), F(6x6) for 3x3;  F(2x2), F(4x4) for 5x5;  F(2x2) for 7x7;  the 1-D forms of the same for 1x3, 3x1,
-//   1x5, 1x7 and so on, dilated or not; volumes slice by slice, their taps along the depth summed as channels are. For
+//   F(3x3), F(5x5), F(7x7) for 2x2;  F(2x2), F(4x4), F(6x6) for 3x3;  F(3x3), F(5x5) for 4x4;  F(2x2), F(4x4) for 5x5;
+//   F(2x2) for 7x7;  the 1-D forms of the same for 1x3, 3x1, 1x5, 1x7 and so on, dilated or not; with a stride, those
+//   of the taps that a phase of it has; volumes slice by slice, their taps along the depth summed as channels are. For
 //   the loop nest see winograd.h, for that of the weight gradient winograd_weights.cpp.
 //
 // Two rows, as a form may not depend on the batch of a call: `winograd` takes what costs least for one image,
@@ -20,18 +21,21 @@
 namespace fastconv {
 namespace {
 
-// A result row of a gather that Winograd's algorithm can compute: neighbours read neighbours.
-bool unit_steps(const Walk& walk) { return walk.src_step == 1 && walk.dst_step == 1 && walk.dst == walk.dst_full; }
-
 bool identity(const Walk& walk) {
   return walk.taps == 1 && walk.src_step == 1 && walk.offset == 0 && walk.src == walk.dst && walk.dst_step == 1 &&
          walk.dst == walk.dst_full;
 }
 
-// A slice of the result is written whole, whichever slices it reads.
-bool whole_slices(const Walk& walk) { return walk.dst_step == 1 && walk.dst == walk.dst_full; }
+// The result is written whole, whatever it reads.
+bool whole(const Walk& walk) { return walk.dst_step == 1 && walk.dst == walk.dst_full; }
 
-bool odd_taps(int64_t taps) { return taps == 1 || taps == 3 || taps == 5 || taps == 7; }
+bool has_forms(const Walk& h, const Walk& w) {
+  for (const int alpha : {4, 6, 8}) {
+    const int form_h = winograd_form(winograd_taps(h), alpha), form_w = winograd_form(winograd_taps(w), alpha);
+    if (form_h >= 0 && form_w >= 0 && form_h + form_w > 0 && winograd_pair(form_h, form_w)) return true;
+  }
+  return false;
+}
 
 // The batches for which forms are chosen. Many: beyond it nothing changes.
 constexpr int64_t kOneImage = 1, kManyImages = 64;
@@ -48,9 +52,11 @@ WinogradBlocking block_tiles(const ConvProblem& p, const Gather& g, const Machin
   b.form_h = form_h, b.form_w = form_w;
   b.positions = h.alpha * w.alpha;
   b.dilation_h = winograd_dilation(g.h()), b.dilation_w = winograd_dilation(g.w());
+  b.stride_h = g.h().src_step, b.stride_w = g.w().src_step;
+  b.phases_h = winograd_phases(g.h()), b.phases_w = winograd_phases(g.w());
   b.tiles_h = ceil_div(ceil_div(g.h().dst, b.dilation_h), h.results);
   b.tiles_w = ceil_div(ceil_div(g.w().dst, b.dilation_w), w.results);
-  const int64_t terms = g.src_c * g.d().taps;
+  const int64_t terms = g.src_c * g.d().taps * b.phases_h * b.phases_w;
   b.depths = {terms, ceil_div(terms, kDepth)};
   b.panels = ceil_div(g.dst_c, width);
   const int64_t last = g.dst_c - (b.panels - 1) * width;
@@ -92,17 +98,19 @@ WinogradBlocking block_tiles(const ConvProblem& p, const Gather& g, const Machin
 // Operations to transform a line back to its results.
 double line_out(const WinogradForm& f) { return f.alpha == 1 ? 0 : (f.alpha / 2 - 1) * (2 + f.results) + 1.0; }
 
-// By how much tiles are slower than their multiply-adds, and cycles per byte of weights out of L3: fitted to 33 layers
-// on one thread of a Zen 5 with AVX-512, 1 to 512 channels, 7x7 to 224x224, all forms. Out of memory: what a core of a
-// Zen 3 reads. Both are hidden behind the products.
-constexpr double kProducts = 1.1, kFromL3 = 0.04, kFromMemory = 0.2;
+// By how much tiles are slower than their multiply-adds: fitted to 33 layers on one thread of a Zen 5 with AVX-512, 1
+// to 512 channels, 7x7 to 224x224, all forms. 27 layers, Zen 3: cycles per byte out of L2 and L3 by which the products
+// take longer, and per byte out of memory, which the products are hidden behind.
+constexpr double kProducts = 1.1, kFromL2 = 0.05, kFromL3 = 0.07, kFromMemory = 0.2;
 // Cycles per call of a tile; by how much transforms, and moves of pixels, are slower than their operations. With
-// AVX-512 from the same layers. Others: each kernel's share of the samples of the clock in nine layers, 2 to 256
-// channels, 13x13 to 256x256, Zen 3 with AVX2.
+// AVX-512 from the layers of the Zen 5. Others: each kernel's share of the samples of the clock in nine layers, 2 to
+// 256 channels, 13x13 to 256x256, Zen 3 with AVX2.
 struct Prices {
   double call, transform;
 };
 constexpr Prices kWide{30, 1.3}, kNarrow{38, 1};
+// Cycles before the first tile: a volume of 1x2x4x6x1, Zen 3.
+constexpr double kBegin = 2000;
 // Cycles per vector of transformed filters, in a call that does not find them prepared: six layers, Zen 3, AVX2.
 constexpr double kTransformFilter = 6;
 // Vectors moved per vector of pixels that is staged, and stored. Where all images, or results, take so many times L2,
@@ -119,16 +127,27 @@ double move_cycles(int64_t elements, double vectors_moved, const Machine& m) {
              : vectors_moved * (m.isa == Isa::avx512 ? kWide : kNarrow).transform;
 }
 
+// The share of the products with an axis's phases that winograd_used leaves.
+double used_share(const Walk& walk, const WinogradForm& form) {
+  const double with_last_tap = static_cast<double>(walk.taps - (winograd_taps(walk) - 1) * walk.src_step);
+  return form.alpha == 1 ? 1 : 1 - (1 - with_last_tap / static_cast<double>(winograd_phases(walk))) / form.alpha;
+}
+
 // Cycles per group for all images on one thread.
 double block_cycles(const ConvProblem& p, const Gather& g, const Machine& m, const WinogradBlocking& b) {
   const GemmKernel<float>& gemm = kernels_for(m.isa).gemm.f32;
   const WinogradForm &h = kWinogradForms[b.form_h], &w = kWinogradForms[b.form_w];
   const double blocks = static_cast<double>(b.blocks()), positions = static_cast<double>(b.positions);
   const double tiles = static_cast<double>(b.rows.count * b.tiles_w * b.dilation_w), results = h.results * w.results;
-  const double in_vectors = tiles * static_cast<double>(ceil_div(g.src_c, gemm.lanes) * g.d().taps);
+  // A vector has the channels of several phases of the columns where these are fewer than lanes.
+  const bool dense = b.phases_w > 1 && g.src_c < gemm.lanes && p.layout == Layout::nchw;
+  const int64_t row_vectors =
+      dense ? ceil_div(b.phases_w * g.src_c, gemm.lanes) : b.phases_w * ceil_div(g.src_c, gemm.lanes);
+  const double in_vectors = tiles * static_cast<double>(row_vectors * g.d().taps * b.phases_h);
   const double out_vectors = tiles * static_cast<double>(ceil_div(g.dst_c, gemm.lanes));
   const int64_t block = std::max<int64_t>(1, static_cast<int64_t>(std::llround(tiles / blocks)));
-  const double tile = tile_cycles(block, gemm.max_rows, g.dst_c, gemm.lanes) * static_cast<double>(b.depths.count);
+  const double tile = tile_cycles(block, gemm.max_rows, g.dst_c, gemm.lanes) * static_cast<double>(b.depths.count) *
+                      used_share(g.h(), h) * used_share(g.w(), w);
   const double calls = static_cast<double>(b.panels * ceil_div(block, gemm.max_rows) * b.depths.parts);
   const Prices& prices = m.isa == Isa::avx512 ? kWide : kNarrow;
   const double products = blocks * positions * (tile * kProducts + calls * prices.call);
@@ -138,10 +157,16 @@ double block_cycles(const ConvProblem& p, const Gather& g, const Machine& m, con
   const int64_t images = p.batch * p.groups;
   const double read = move_cycles(images * g.src_c * g.d().src * g.h().src * g.w().src, kStagePixel, m);
   const double written = move_cycles(images * g.dst_c * g.pixels(), kStorePixel, m);
-  const double weights = blocks * static_cast<double>(b.packed_group) * sizeof(float);
-  const bool far = b.packed_group * static_cast<int64_t>(sizeof(float)) > m.l3_bytes * 4 / 10;  // others use L3 too
-  return transforms * prices.transform + (in_vectors * read + out_vectors * written) * results +
-         std::max(products, weights * (far ? kFromMemory : kFromL3));
+  const double moves = (in_vectors * read + out_vectors * written) * results;
+  const int64_t element = static_cast<int64_t>(sizeof(float)), weight_bytes = b.packed_group * element;
+  const double weights = blocks * static_cast<double>(weight_bytes);
+  const bool far = weight_bytes > m.l3_bytes * 4 / 10;  // others use L3 too
+  // The tiles of a position, read once per panel, and the weights are only in part hidden behind the products.
+  const int64_t tile_bytes = block * b.tile_step * element;
+  const double again =
+      tile_bytes > m.l1_bytes * 3 / 4 ? blocks * positions * static_cast<double>(tile_bytes * b.panels) : 0;
+  const double reads = again * kFromL2 + (weight_bytes > m.l2_bytes ? weights * kFromL3 : 0);
+  return transforms * prices.transform + moves + std::max(products + reads, far ? weights * kFromMemory : 0);
 }
 
 // The form that costs least for so many images; the same for any batch and any number of threads.
@@ -150,8 +175,8 @@ std::pair<int, int> choose_forms(ConvProblem p, const Gather& g, const Machine& 
   std::pair<int, int> best{0, 0};
   double least = 0;
   for (const int alpha : {4, 6, 8}) {
-    const int h = winograd_form(g.h().taps, alpha), w = winograd_form(g.w().taps, alpha);
-    if (h < 0 || w < 0) continue;
+    const int h = winograd_form(winograd_taps(g.h()), alpha), w = winograd_form(winograd_taps(g.w()), alpha);
+    if (h < 0 || w < 0 || !winograd_pair(h, w)) continue;
     const double cycles = block_cycles(p, g, m, block_tiles(p, g, m, 1, h, w));
     if (best == std::pair{0, 0} || cycles < least * (alpha == 8 ? kWinogradLongFormGain : 1))
       least = cycles, best = {h, w};
@@ -166,7 +191,7 @@ double cost(const ConvProblem& p, const Machine& machine, int threads, int64_t i
   double cycles = block_cycles(p, g, machine, block_tiles(p, g, machine, 1, h, w));
   if (p.layout == Layout::nhwc && g.dst_c % machine.lanes(sizeof(float)) != 0)
     cycles += kStorePart * static_cast<double>(p.batch * g.pixels());
-  return cycles * static_cast<double>(p.groups) / threads;
+  return kBegin + cycles * static_cast<double>(p.groups) / threads;
 }
 
 double pack_cost(const ConvProblem& p, const Machine& machine, int64_t images) {
@@ -207,22 +232,28 @@ double winograd_line_in(int alpha) { return alpha == 1 ? 0 : alpha == 4 ? 4 : al
 Support winograd_supports(const ConvProblem& p, const Machine&) {
   if (p.dtype != DType::float32) return {"winograd computes in float32 only"};
   const std::vector<Gather> gathers = make_gathers(p);
-  if (gathers.size() != 1 || !unit_steps(gathers[0].h()) || !unit_steps(gathers[0].w())) return {"needs stride 1"};
+  if (gathers.size() != 1) return {"computes input gradients of stride 1 only"};
   const Gather& g = gathers[0];
   for (const Walk& walk : {g.h(), g.w()}) {
+    if (!whole(walk)) return {"computes input gradients of stride 1 only"};
     const int64_t dilation = winograd_dilation(walk);
+    if (walk.src_step > 1 && p.direction == Direction::weight_gradient)
+      return {"computes weight gradients of stride 1 only"};
+    if (walk.src_step > 1 && dilation > 1) return {"needs a stride or a dilation of 1"};
     if (dilation == 1) continue;
     if (p.direction == Direction::weight_gradient) return {"computes weight gradients without dilation only"};
     if (dilation >= walk.dst) return {cat("needs a dilation below the extent of the result, here ", dilation)};
   }
   if (p.direction == Direction::weight_gradient && !identity(g.d()))
     return {"computes weight gradients of kernels of depth 1 only, without padding along it"};
-  if (!whole_slices(g.d()) || g.d().taps > kWinogradDepthTaps)
+  if (!whole(g.d()) || g.d().taps > kWinogradDepthTaps)
     return {cat("needs gradients without a stride along the depth, and kernels of at most ", kWinogradDepthTaps,
                 " taps there")};
-  if (!odd_taps(g.h().taps) || !odd_taps(g.w().taps) || g.h().taps * g.w().taps == 1)
-    return {cat("needs kernels of 1, 3, 5 or 7 taps along each axis and more than 1x1, here ", g.h().taps, "x",
-                g.w().taps)};
+  const int64_t h = winograd_taps(g.h()), w = winograd_taps(g.w());
+  if (!has_forms(g.h(), g.w()) || g.taps() > kWinogradTaps)
+    return {cat("has no form for ", h, "x", w, " taps", g.h().src_step * g.w().src_step > 1 ? " of each phase" : "")};
+  if (p.direction == Direction::weight_gradient && (h % 2 == 0 || w % 2 == 0))
+    return {cat("computes weight gradients of an odd number of taps only, here ", h, "x", w)};
   return {};
 }
 

@@ -1,15 +1,17 @@
 // What the files of the rows `winograd` and `winograd_batch` share.
 //
 //   for item = (group, block of tiles, part of the result channels):                        one thread each
-//     for tap along the depth: stage of the slice it reads, channels last and padded (NHWC: winograd_pixels.h);
+//     for tap along the depth, phase of the rows: stage of what it reads, channels last and padded (NHWC:
+//       winograd_pixels.h);
 //       transformed input  v[position][tile][term]                                           in L2
 //     for chunk of result channels:
 //       for position, panel of channels:   weights u[position][term][lane]        streamed from L2, L3, memory
-//         for tiles: gemm tile: sums[position][tile][lane] = sum over terms of v * u,
+//         for tiles: gemm tile: sums[position][tile][lane] = sum over terms of v * u (winograd_products.h),
 //                    while the next weights are asked for: the first tile alone would wait for them
 //       transform of the sums, bias, activation; to the result through a small block           in L1
 //
-// A term is a source channel and a tap along the depth: tap after tap, and in each all channels.
+// A term is a source channel, a phase of the stride and a tap along the depth: slices, tap after tap and in each phase
+// after phase, and in each slice all channels.
 //
 // Input, products and results of a block never leave L2, and weights are read once per block. Tiles of several images
 // form one block where the images are small: channels lie along the vector, so that no size of an image wastes lanes.
@@ -20,10 +22,17 @@
 // that each phase is a convolution of its own. Phases of rows are images; those of columns are staged together, pixel
 // by pixel as they lie, and their tiles take every d-th one.
 //
+// A stride of s divides the source into s phases instead, each read by every s-th tap, all of them in steps of one:
+// their convolutions, of ceil(taps / s) taps, add up to the result (after: Huang, Zhang, Zhang et al., DWM, AAAI 2020,
+// arXiv 2002.00552). A phase with fewer taps than the first has a zero for the last, so that all are multiplied at the
+// same points and summed as channels are.
+//
 // Tried and lost: sums in one pass over all source channels: at 512 channels and alpha = 8 the worst element reached
 // 2.9e-5 of the largest. The points 0.7, 1, 1.4 and 0.5, 0.9, 1.6 for alpha = 8: up to three times the error of 0.5, 1,
 // 2. Panel by panel, and in each all positions: where the tiles of all positions exceed L2, each panel read them again.
 #pragma once
+
+#include <algorithm>
 
 #include "../buffer.h"
 #include "algorithms.h"
@@ -37,6 +46,10 @@ inline int64_t winograd_origin(const Walk& walk) { return walk.least_offset(); }
 inline int64_t winograd_dilation(const Walk& walk) {
   return walk.taps == 1 ? 1 : walk.offset_step < 0 ? -walk.offset_step : walk.offset_step;
 }
+
+// The taps of a phase of the stride, and the phases that have any.
+inline int64_t winograd_taps(const Walk& walk) { return (walk.taps + walk.src_step - 1) / walk.src_step; }
+inline int64_t winograd_phases(const Walk& walk) { return std::min(walk.src_step, walk.taps); }
 
 struct WinogradPanel {
   int64_t first, count, width;  // result channels of the group; lanes
@@ -57,14 +70,18 @@ struct TermRange {
   int64_t begin, end;
 };
 
+// The terms of a part of them, counted from its first, whose weights are not all zero at the positions of the last row
+// or column. Empty: begin >= end.
+TermRange winograd_used(const Gather& g, const WinogradBlocking& b, int64_t part, bool last_row, bool last_col);
+
 // Transforms the weights of a panel, the terms of a range, to u[position][term of the range][lane].
 void transform_panel(const ConvPlan& plan, int64_t group, const WinogradPanel& panel, const TermRange& range,
                      const float* w, float* u, int64_t position_step);
 
 size_t winograd_thread_bytes(const ConvPlan& plan);
 
-// Taps along the depth, at most: the weights of a channel, all taps of them, lie on the stack.
-constexpr int64_t kWinogradDepthTaps = 7;
+// Taps at most, and of them along the depth: the weights of a channel, all taps of them, lie on the stack.
+constexpr int64_t kWinogradTaps = 343, kWinogradDepthTaps = 7;
 // A longer form loses digits: it must gain at least this share.
 constexpr double kWinogradLongFormGain = 0.85;
 // The form of an axis: index into kWinogradForms for this alpha, or -1.

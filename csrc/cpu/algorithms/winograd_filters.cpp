@@ -2,6 +2,7 @@
 //
 //   per group, per panel of result channels:  u[position][term][lane]
 #include <algorithm>
+#include <cstring>
 
 #include "../buffer.h"
 #include "weight_panels.h"
@@ -11,7 +12,20 @@ namespace fastconv {
 namespace {
 
 // Weights of the channels transformed at a time, on the stack: at least one channel of the largest kernel.
-constexpr int64_t kStackWeights = kWinogradDepthTaps * 7 * 7 * 32;
+constexpr int64_t kStackWeights = kWinogradTaps * 32;
+
+// The taps of one phase of the stride, zeros where it has fewer than the first: [channel][tap][width].
+void take_phase(const Walk& h, const Walk& w, int64_t phase_h, int64_t phase_w, const float* taps, int64_t channel,
+                int64_t channels, int64_t width, float* to) {
+  for (int64_t c = 0; c < channels; ++c, taps += channel)
+    for (int64_t i = phase_h; i < winograd_taps(h) * h.src_step; i += h.src_step)
+      for (int64_t j = phase_w; j < winograd_taps(w) * w.src_step; j += w.src_step, to += width) {
+        if (i < h.taps && j < w.taps)
+          std::memcpy(to, taps + (i * w.taps + j) * width, static_cast<size_t>(width) * sizeof(float));
+        else
+          std::memset(to, 0, static_cast<size_t>(width) * sizeof(float));
+      }
+}
 
 }  // namespace
 
@@ -35,21 +49,30 @@ void transform_panel(const ConvPlan& plan, int64_t group, const WinogradPanel& p
   const auto transform = kernels_for(plan.machine.isa).winograd.filter[b.form_h][b.form_w];
   const bool flip = g.h().offset_step < 0 || g.w().offset_step < 0;
   const int64_t slice = g.h().taps * g.w().taps * panel.width;
-  alignas(kAlignment) float taps[kStackWeights];
+  alignas(kAlignment) float taps[kStackWeights], phase_taps[kStackWeights];
   const int64_t at_once = kStackWeights / (panel.width * g.taps());
-  // The channels of the range: all of them where it has terms of more than one tap.
-  const int64_t tap0 = range.begin / g.src_c, tap1 = (range.end - 1) / g.src_c;
-  const int64_t first = tap0 == tap1 ? range.begin - tap0 * g.src_c : 0;
-  const int64_t last = tap0 == tap1 ? range.end - tap0 * g.src_c : g.src_c;
+  const int64_t phases = b.phases_h * b.phases_w,
+                phase_slice = winograd_taps(g.h()) * winograd_taps(g.w()) * panel.width;
+  // The channels of the range: all of them where it has terms of more than one slice.
+  const int64_t slice0 = range.begin / g.src_c, slice1 = (range.end - 1) / g.src_c;
+  const int64_t first = slice0 == slice1 ? range.begin - slice0 * g.src_c : 0;
+  const int64_t last = slice0 == slice1 ? range.end - slice0 * g.src_c : g.src_c;
   for (int64_t c = first; c < last; c += at_once) {
     const int64_t channels = std::min(at_once, last - c);
     pack_weight_tile(plan, 0, {panel.first, panel.count, panel.width, group, c, channels, 0}, w, taps);
-    for (int64_t tap = tap0; tap <= tap1; ++tap) {
-      const int64_t term = tap * g.src_c + c;
+    for (int64_t i = slice0; i <= slice1; ++i) {
+      const int64_t term = i * g.src_c + c, tap = i / phases, phase = i % phases;
       const int64_t begin = std::max(range.begin, term), end = std::min(range.end, term + channels);
       if (begin >= end) continue;
-      transform({taps + ((begin - term) * g.d().taps + tap) * slice, g.d().taps * slice, end - begin, panel.width, flip,
-                 u + (begin - range.begin) * panel.width, position_step});
+      const float* from = taps + ((begin - term) * g.d().taps + tap) * slice;
+      int64_t channel = g.d().taps * slice;
+      if (b.stride_h * b.stride_w > 1) {
+        take_phase(g.h(), g.w(), phase / b.phases_w, phase % b.phases_w, from, channel, end - begin, panel.width,
+                   phase_taps);
+        from = phase_taps, channel = phase_slice;
+      }
+      transform(
+          {from, channel, end - begin, panel.width, flip, u + (begin - range.begin) * panel.width, position_step});
     }
   }
 }

@@ -3,6 +3,7 @@
 
 #include "../buffer.h"
 #include "winograd_pixels.h"
+#include "winograd_products.h"
 
 namespace fastconv {
 namespace {
@@ -19,7 +20,8 @@ struct Scratch {
     const int64_t rows = std::min(b.tiles_h, ceil_div(b.rows.count, b.rows.parts));
     const bool last = plan.problem.layout == Layout::nhwc;
     stage = carver.take<float>(last ? WinogradPixels::copied_input(plan)
-                                    : (rows * h.results + h.alpha) * (cols * w.results + w.alpha) * phases * lanes);
+                                    : (rows * h.results + h.alpha) * (cols * w.results + w.alpha) * phases *
+                                          b.stride_w * lanes);
     tiles = carver.take<float>(b.positions * b.position_step);
     sums = carver.take<float>(b.positions * b.sum_position);
     // One row of tiles; a tile that hangs over the edge writes over the rows below it.
@@ -49,10 +51,10 @@ class WinogradRun {
         w_(kWinogradForms[b_.form_w]),
         kernels_(kernels_for(plan.machine.isa)),
         lanes_(kernels_.winograd.lanes),
+        pixel_(b_.phases_w > 1 ? std::min(lanes_, g_.src_c) : lanes_),
         curve_(curve_of<float>(plan)),
         pixels_(plan, operands),
-        weights_(static_cast<const float*>(operands.w)),
-        packed_(static_cast<const float*>(operands.packed)) {
+        products_(plan, operands) {
     const bool forward = p_.direction == Direction::forward;
     src_ = static_cast<const float*>(forward ? operands.x : operands.y);
     dst_ = static_cast<float*>(forward ? operands.y : operands.x);
@@ -89,7 +91,7 @@ class WinogradRun {
     const Split parts{b_.chunks(), b_.c_splits};
     for (int64_t chunk = parts.begin(split); chunk < parts.begin(split + 1); ++chunk) {
       const int64_t first = chunk * b_.chunk_panels, last = std::min(b_.panels, first + b_.chunk_panels);
-      multiply(group, first, last, tiles, s);
+      products_.multiply(group, first, last, tiles, s.tiles, s.sums, s.weights);
       if (interrupt.stop_here(thread)) return;
       const int64_t channel0 = winograd_panel(plan_, group, first).first;
       const int64_t channel1 = std::min(g_.dst_c, winograd_panel(plan_, group, last - 1).first + 2 * lanes_);
@@ -153,130 +155,69 @@ class WinogradRun {
   void read_tiles(int64_t group, const TileRows& r, const Columns& columns, Scratch& s) const {
     const int64_t image = r.image / g_.d().dst, slice = r.image % g_.d().dst;
     // What a vector of channels has beyond the last of them is overwritten by those of the next tap.
-    for (int64_t tap = 0; tap < g_.d().taps; ++tap)
-      read_slice(group, image, g_.d().position(slice, tap), tap * g_.src_c, r, columns, s);
+    for (int64_t tap = 0, term = 0; tap < g_.d().taps; ++tap)
+      for (int64_t phase = 0; phase < b_.phases_h; ++phase, term += b_.phases_w * g_.src_c)
+        read_slice(group, image, g_.d().position(slice, tap), phase, term, r, columns, s);
   }
 
-  // The source channels of one slice, zeros where there is none, to the terms from `term` on.
-  void read_slice(int64_t group, int64_t image, int64_t slice, int64_t term, const TileRows& r, const Columns& columns,
-                  Scratch& s) const {
-    const int64_t steps = (columns.count - 1) * w_.results + w_.alpha, cols = steps * columns.phases;
-    const int64_t rows = (r.rows - 1) * h_.results + h_.alpha, step = b_.dilation_h;
+  // The source channels of one slice, zeros where there is none, that a phase of the rows reads, to the terms from
+  // `term` on.
+  void read_slice(int64_t group, int64_t image, int64_t slice, int64_t phase, int64_t term, const TileRows& r,
+                  const Columns& columns, Scratch& s) const {
+    const int64_t steps = ((columns.count - 1) * w_.results + w_.alpha) * b_.stride_w, cols = steps * columns.phases;
+    const int64_t rows = (r.rows - 1) * h_.results + h_.alpha, step = b_.step_h();
     const Place from = place(group, image, slice, {g_.src_c, g_.d().src, g_.h().src, g_.w().src});
     const bool inside = slice >= 0 && slice < g_.d().src;
     if (nhwc()) {
-      for_tiles(r, columns, [&](int64_t y, int64_t x, int64_t tile) {
-        pixels_.read({inside, from.offset, from.row, from.col}, y + winograd_origin(g_.h()),
-                     x + winograd_origin(g_.w()), s.stage, s.tiles + tile * b_.tile_step + term);
-      });
+      for (int64_t i = 0; i < b_.phases_w; ++i, term += g_.src_c)
+        for_tiles(r, columns, [&](int64_t y, int64_t x, int64_t tile) {
+          pixels_.read({inside, from.offset, from.row, from.col}, y * b_.stride_h + phase + winograd_origin(g_.h()),
+                       x * b_.stride_w + i + winograd_origin(g_.w()), s.stage, s.tiles + tile * b_.tile_step + term);
+        });
       return;
     }
-    const int64_t row0 = r.first * h_.results * step + r.phase + winograd_origin(g_.h());
-    const int64_t col0 = columns.first * w_.results * b_.dilation_w + winograd_origin(g_.w());
+    const int64_t row0 = r.first * h_.results * step + r.phase + phase + winograd_origin(g_.h());
+    const int64_t col0 = columns.first * w_.results * b_.step_w() + winograd_origin(g_.w());
     const int64_t y0 = inside ? std::clamp<int64_t>(ceil_div(-row0, step), 0, rows) : rows;
     const int64_t y1 = std::clamp(ceil_div(g_.h().src - row0, step), y0, rows);
     const auto zero = [this](float* first, int64_t pixels) {
-      std::memset(first, 0, static_cast<size_t>(pixels * lanes_) * sizeof(float));
+      std::memset(first, 0, static_cast<size_t>(pixels * pixel_) * sizeof(float));
     };
-    for (int64_t c = 0; c < g_.src_c; c += lanes_) {
+    // From the last channels to the first: what a vector has beyond the last of them is overwritten by those of the
+    // next phase of the columns.
+    for (int64_t c = (g_.src_c - 1) / lanes_ * lanes_; c >= 0; c -= lanes_) {
       const int64_t channels = std::min(lanes_, g_.src_c - c);
       zero(s.stage, y0 * cols);
       for (int64_t y = y0; y < y1; ++y) {
         const float* const line = src_ + from.offset + c * from.plane + (row0 + y * step) * from.row;
         for_runs(columns, col0, steps, [&](int64_t at, int64_t col, int64_t count) {
-          float* const row = s.stage + (y * cols + at) * lanes_;
+          float* const row = s.stage + (y * cols + at) * pixel_;
           const int64_t x0 = std::clamp<int64_t>(-col, 0, count), x1 = std::clamp(g_.w().src - col, x0, count);
           const float* const first = line + (col + x0) * from.col;
           zero(row, x0);
-          kernels_.winograd.gather({first, row + x0 * lanes_, from.plane, channels, x1 - x0});
-          zero(row + x1 * lanes_, count - x1);
+          kernels_.winograd.gather({first, row + x0 * pixel_, from.plane, channels, x1 - x0, pixel_});
+          zero(row + x1 * pixel_, count - x1);
         });
       }
-      zero(s.stage + y1 * cols * lanes_, (rows - y1) * cols);
+      zero(s.stage + y1 * cols * pixel_, (rows - y1) * cols);
       transform_stage(r, columns, cols, term + c, s);
     }
   }
 
-  // The staged pixels of a vector of channels, `cols` in a row, to the terms from one on of the transformed tiles.
+  // The staged pixels of a vector of channels, `cols` in a row, to the terms from one on of the transformed tiles: from
+  // phase to phase of a dilation to other tiles, of a stride to other terms. Of a stride and fewer channels than lanes,
+  // a vector has the channels of several phases, as pixels follow each other without a gap.
   void transform_stage(const TileRows& r, const Columns& columns, int64_t cols, int64_t term, Scratch& s) const {
     const auto transform = kernels_.winograd.input[b_.form_h][b_.form_w];
-    const int64_t step = columns.phases * lanes_;
+    const int64_t step = columns.phases * b_.stride_w * pixel_;
+    const bool strided = b_.phases_w > 1, dense = pixel_ < lanes_;
+    const int64_t vectors = dense ? ceil_div(b_.phases_w * g_.src_c, lanes_) : columns.phases * b_.phases_w;
+    const int64_t next_term = dense ? lanes_ : strided ? g_.src_c : 0, next_tile = strided ? 0 : columns.count;
     for (int64_t i = 0; i < r.rows; ++i)
-      for (int64_t phase = 0; phase < columns.phases; ++phase)
-        transform({s.stage + (i * h_.results * cols + phase) * lanes_, cols * lanes_, step, w_.results * step,
-                   s.tiles + (r.tile + i * columns.tiles() + phase * columns.count) * b_.tile_step + term,
+      for (int64_t v = 0; v < vectors; ++v)
+        transform({s.stage + i * h_.results * cols * pixel_ + v * lanes_, cols * pixel_, step, w_.results * step,
+                   s.tiles + (r.tile + i * columns.tiles() + v * next_tile) * b_.tile_step + term + v * next_term,
                    b_.position_step, b_.tile_step, columns.count});
-  }
-
-  // What the products of a block have in common.
-  struct Products {
-    GemmTile<float> tile{};
-    int64_t count, height, taller;  // calls per sum: rows of each, and how many have one more
-  };
-
-  // The sums of panels [first, last) of the result channels. With prepared weights position by position: the tiles of a
-  // position stay in L1 for all panels where those of all positions exceed L2.
-  void multiply(int64_t group, int64_t first, int64_t last, int64_t tiles, Scratch& s) const {
-    const int64_t count = ceil_div(tiles, kernels_.gemm.f32.max_rows);
-    Products products{{}, count, tiles / count, tiles % count};
-    GemmTile<float>& t = products.tile;
-    t.a_row = b_.tile_step, t.a_k = 1;
-    t.segments = 1;
-    t.ask_step = ceil_div(2 * lanes_, count);
-    t.c_row = b_.sum_step, t.c_col = 1;
-    const WinogradPanel begin = winograd_panel(plan_, group, first), end = winograd_panel(plan_, group, last - 1);
-    if (packed_) {
-      const int64_t panel_step = b_.positions * winograd_pitch(b_.depths.count * 2 * lanes_);
-      const auto at = [&](int64_t position, int64_t i) {
-        return packed_ + begin.packed_offset + (i - first) * panel_step +
-               position * (i + 1 < last ? begin : end).position;
-      };
-      for (int64_t position = 0; position < b_.positions; ++position)
-        for (int64_t i = first; i < last; ++i) {
-          const float* const next = i + 1 < last                  ? at(position, i + 1)
-                                    : position + 1 < b_.positions ? at(position + 1, first)
-                                                                  : nullptr;
-          const int64_t width = (i + 1 < last ? begin : end).width;
-          sum(products, width, i - first, position, {0, b_.depths.parts}, at(position, i), next, s);
-        }
-      return;
-    }
-    for (int64_t i = first; i < last; ++i) {
-      const WinogradPanel panel = winograd_panel(plan_, group, i);
-      for (int64_t k = 0; k < b_.depths.parts; ++k) {
-        const int64_t step = winograd_pitch(b_.depths.size(k) * panel.width);
-        transform_panel(plan_, group, panel, {b_.depths.begin(k), b_.depths.begin(k + 1)}, weights_, s.weights, step);
-        for (int64_t position = 0; position < b_.positions; ++position)
-          sum(products, panel.width, i - first, position, {k, k + 1}, s.weights + position * step, nullptr, s);
-      }
-    }
-  }
-
-  // The products of one position of a panel, the chunk's `index`, over parts of the terms whose weights begin at `u`;
-  // those at `next` are read after them.
-  void sum(Products& products, int64_t width, int64_t index, int64_t position, const TermRange& parts, const float* u,
-           const float* next, Scratch& s) const {
-    const GemmKernel<float>& gemm = kernels_.gemm.f32;
-    GemmTile<float>& t = products.tile;
-    t.b_k = width, t.cols = static_cast<int>(width);
-    const int vectors = width == lanes_ ? 1 : 2;
-    for (int64_t k = parts.begin; k < parts.end; ++k) {
-      t.depth = b_.depths.size(k);
-      t.b = u;
-      u += t.depth * width;
-      const float* ask = k + 1 < parts.end ? u : next;
-      const float* const asked = ask ? ask + t.depth * width : nullptr;
-      t.a = s.tiles + position * b_.position_step + b_.depths.begin(k);
-      t.c = s.sums + position * b_.sum_position + index * 2 * lanes_;
-      for (int64_t j = 0; j < products.count; ++j) {
-        const int64_t height = products.height + (j < products.taller ? 1 : 0);
-        t.ask = ask < asked ? ask : nullptr;
-        if (ask) ask += t.depth * t.ask_step;
-        t.add = k > 0 ? t.c : nullptr;
-        gemm.run(t, static_cast<int>(height), vectors);
-        t.a += height * b_.tile_step, t.c += height * b_.sum_step;
-      }
-    }
   }
 
   // Results of a row of tiles: where those of channel 0 begin; `pitch` pixels in a row of the small block.
@@ -353,7 +294,7 @@ class WinogradRun {
     for_results(b, false, [&](int64_t at, int64_t from, int64_t count) {
       float* const to = block + at * lanes_;
       const float* const first = residual_ + from + c * b.at.plane;
-      kernels_.winograd.gather({first, to, b.at.plane, channels, count});
+      kernels_.winograd.gather({first, to, b.at.plane, channels, count, lanes_});
     });
   }
 
@@ -362,7 +303,7 @@ class WinogradRun {
     for_results(b, true, [&](int64_t at, int64_t to, int64_t count) {
       const float* const from = block + at * lanes_;
       float* const first = dst_ + to + c * b.at.plane;
-      kernels_.winograd.scatter({from, first, b.at.plane, channels, count});
+      kernels_.winograd.scatter({from, first, b.at.plane, channels, count, lanes_});
     });
   }
 
@@ -372,10 +313,11 @@ class WinogradRun {
   const WinogradBlocking& b_;
   const WinogradForm &h_, &w_;
   const Kernels& kernels_;
-  const int64_t lanes_;
+  const int64_t lanes_, pixel_;  // pixel_: elements between staged pixels
   const CurveFunction<float> curve_;
   const WinogradPixels pixels_;
-  const float *weights_, *packed_, *src_, *residual_, *bias_ = nullptr;
+  const WinogradProducts products_;
+  const float *src_, *residual_, *bias_ = nullptr;
   float* dst_;
   std::vector<Scratch> scratch_;
   std::vector<int64_t> last_block_;

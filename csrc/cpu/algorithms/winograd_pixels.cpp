@@ -41,7 +41,7 @@ void WinogradPixels::read(const Image& image, int64_t y, int64_t x, float* copy,
 
 // The pixels that a tile reads, zeros around the image.
 void WinogradPixels::copy_pixels(const Image& image, int64_t y, int64_t x, float* copy) const {
-  const int64_t pixel = ceil_div(g_.src_c, lanes_) * lanes_, step = b_.dilation_w;
+  const int64_t pixel = ceil_div(g_.src_c, lanes_) * lanes_, step = b_.step_w();
   const int64_t begin = std::clamp<int64_t>(ceil_div(-x, step), 0, w_.alpha);
   const int64_t end = std::clamp(ceil_div(g_.w().src - x, step), begin, int64_t{w_.alpha});
   const auto zero = [pixel](float* at, int64_t pixels) {
@@ -49,7 +49,7 @@ void WinogradPixels::copy_pixels(const Image& image, int64_t y, int64_t x, float
   };
   const int64_t no_offset = 0;
   const PixelRun channels{0, 0, g_.src_c};
-  for (int64_t i = 0; i < h_.alpha; ++i, y += b_.dilation_h, copy += w_.alpha * pixel) {
+  for (int64_t i = 0; i < h_.alpha; ++i, y += b_.step_h(), copy += w_.alpha * pixel) {
     if (!image.inside || y < 0 || y >= g_.h().src || begin == end) {
       zero(copy, w_.alpha);
       continue;

@@ -227,7 +227,7 @@ class WinogradWeightRun {
         kernels_.pack.f32.pad_rows({row + x0 * lanes_, lanes_, lanes_, 0, channels, first, all, 1, x1 - x0});
       } else {
         const float* const first = o.data + ((n * all + channel) * depth + d) * o.height * o.width + pixel;
-        kernels_.winograd.gather({first, row + x0 * lanes_, depth * o.height * o.width, channels, x1 - x0});
+        kernels_.winograd.gather({first, row + x0 * lanes_, depth * o.height * o.width, channels, x1 - x0, lanes_});
       }
       zero(row + x1 * lanes_, cols - x1);
     }

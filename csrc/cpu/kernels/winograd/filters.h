@@ -9,7 +9,7 @@
 // rows +p and -p of G are E + O and E - O.
 // A row of positions is finished for all lanes before the next: positions lie a power of two apart where the channels
 // are many, and a cache line that is left half written is gone when the other half comes.
-// Registers: 3 to 7 taps, a line of up to 8 positions narrowed to half a vector each, two temporaries.
+// Registers: 2 to 7 taps, a line of up to 8 positions narrowed to half a vector each, two temporaries.
 #pragma once
 
 #include "../../simd.h"

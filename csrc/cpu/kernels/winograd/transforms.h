@@ -284,11 +284,11 @@ void gather_planes(const WinogradPlanes& p) {
       for (int i = 0; i < lanes; ++i) block[i] = i < p.channels ? load_some(p.src + i * p.plane + q, left) : Floats{};
     }
     transpose<float>(block);
-    float* const dst = p.dst + q * lanes;
+    float* const dst = p.dst + q * p.pixel;
 #pragma GCC unroll 16
     for (int k = 0; k < lanes; ++k) {
       if (k >= left) return;
-      store(dst + k * lanes, block[k]);
+      store(dst + k * p.pixel, block[k]);
     }
   }
 }
@@ -299,7 +299,7 @@ void scatter_planes(const WinogradPlanes& p) {
     const int left = p.count - q < lanes ? (int)(p.count - q) : lanes;
     Floats block[lanes];
 #pragma GCC unroll 16
-    for (int k = 0; k < lanes; ++k) block[k] = k < left ? load(p.src + (q + k) * lanes) : Floats{};
+    for (int k = 0; k < lanes; ++k) block[k] = k < left ? load(p.src + (q + k) * p.pixel) : Floats{};
     transpose<float>(block);
 #pragma GCC unroll 16
     for (int i = 0; i < lanes; ++i) {
@@ -316,12 +316,14 @@ void scatter_planes(const WinogradPlanes& p) {
 template <int h, int w>
 constexpr void fill_form(WinogradKernels& kernels) {
   constexpr int alpha_h = kWinogradForms[h].alpha, alpha_w = kWinogradForms[w].alpha;
-  if constexpr (alpha_h == alpha_w || alpha_h == 1 || alpha_w == 1) {
+  if constexpr (winograd_pair(h, w)) {
     kernels.input[h][w] = input_tiles<alpha_h, alpha_w>;
     kernels.output[h][w] = output_tiles<h, w>;
-    kernels.spread[h][w] = spread_tiles<h, w>;
-    kernels.taps[h][w] = taps_tiles<h, w>;
     kernels.filter[h][w] = transform_filters<h, w>;
+    if constexpr (winograd_odd_taps(h) && winograd_odd_taps(w)) {
+      kernels.spread[h][w] = spread_tiles<h, w>;
+      kernels.taps[h][w] = taps_tiles<h, w>;
+    }
   }
 }
 

@@ -10,10 +10,11 @@
 //
 // Channels lie along the vector everywhere, so that edges of an image, its size and its layout do not matter here:
 //
-//   gather   planes -> pixels:  dst[q * lanes + i] = src[i * plane + q]   i < channels; 0 for channels <= i < lanes
+//   gather   planes -> pixels:  dst[q * pixel + i] = src[i * plane + q]   i < channels; 0 for channels <= i < lanes,
+//            where the next pixel does not begin
 //   input    pixels -> positions, per tile: dst[position * p + tile * t + lane],  position = ph * alpha_w + pw
 //   output   positions -> pixels, bias and activation included
-//   scatter  pixels -> planes:  dst[i * plane + q] = src[q * lanes + i]   i < channels
+//   scatter  pixels -> planes:  dst[i * plane + q] = src[q * pixel + i]   i < channels
 //   spread   pixels -> positions, per tile: A^T, the way back through `output`; with `input` and `taps` it makes the
 //            weight gradient
 //   taps     positions -> taps: G^T, the way back through `filter`; places them as `output` does, without bias
@@ -30,9 +31,19 @@ namespace fastconv {
 struct WinogradForm {
   int alpha, results;
 };
-constexpr WinogradForm kWinogradForms[] = {{1, 1}, {4, 2}, {6, 4}, {6, 2}, {8, 6}, {8, 4}, {8, 2}};
-constexpr int kWinogradFormCount = 7;
+constexpr WinogradForm kWinogradForms[] = {{1, 1}, {4, 2}, {6, 4}, {6, 2}, {8, 6}, {8, 4},
+                                           {8, 2}, {4, 3}, {6, 5}, {6, 3}, {8, 7}, {8, 5}};
+constexpr int kWinogradFormCount = 12;
 constexpr int kMaxAlpha = 8;
+
+constexpr bool winograd_odd_taps(int form) {
+  return (kWinogradForms[form].alpha - kWinogradForms[form].results) % 2 == 0;
+}
+// The pairs of forms that there are. An even number of taps goes with the same or with one.
+constexpr bool winograd_pair(int h, int w) {
+  if (h == 0 || w == 0 || h == w) return true;
+  return kWinogradForms[h].alpha == kWinogradForms[w].alpha && winograd_odd_taps(h) && winograd_odd_taps(w);
+}
 
 // The positive finite points for alpha = 4, 6, 8. Of the symmetric sets tried on normal numbers these lose fewest
 // bits: for alpha = 6 the pair 1, 2 of Lavin and Gray loses twice as many.
@@ -72,11 +83,12 @@ struct WinogradPlanes {
   const float* src;
   float* dst;
   int64_t plane, channels, count;
+  int64_t pixel;  // elements between pixels: channels at least, lanes at most
 };
 
 struct WinogradKernels {
   int lanes;
-  // By form; null where the two axes have different alpha, both above 1.
+  // By form; null where winograd_pair is false, `spread` and `taps` also where a number of taps is even.
   void (*input[kWinogradFormCount][kWinogradFormCount])(const WinogradInput&);
   void (*output[kWinogradFormCount][kWinogradFormCount])(const WinogradOutput&);
   void (*spread[kWinogradFormCount][kWinogradFormCount])(const WinogradInput&);
