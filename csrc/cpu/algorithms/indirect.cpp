@@ -19,6 +19,7 @@
 #include "../buffer.h"
 #include "gather_nest.h"
 #include "indirect_channels.h"
+#include "indirect_operands.h"
 #include "weight_panels.h"
 
 namespace fastconv {
@@ -157,35 +158,14 @@ struct Scratch {
 };
 
 template <class T>
-size_t thread_bytes(const ConvPlan& plan) {
-  Carver carver(nullptr);
-  const Scratch<T> scratch(carver, plan);
-  return carver.used();
-}
+class IndirectRun : IndirectOperands<T, Scratch<T>> {
+  using Base = IndirectOperands<T, Scratch<T>>;
+  using Base::bias_, Base::curve_, Base::dst_, Base::dst_pixels, Base::kernel_, Base::listed_, Base::p_, Base::packed_;
+  using Base::plan_, Base::residual_, Base::scratch_, Base::src_, Base::weights_;
 
-template <class T>
-class IndirectRun {
  public:
   IndirectRun(const ConvPlan& plan, const ConvOperands& operands, std::byte* workspace)
-      : plan_(plan),
-        p_(plan.problem),
-        kernel_(typed<T>(kernels_for(plan.machine.isa).indirect)),
-        pack_(typed<T>(kernels_for(plan.machine.isa).pack)),
-        weights_(static_cast<const T*>(operands.w)),
-        packed_(static_cast<const T*>(operands.packed)),
-        bias_(static_cast<const T*>(operands.bias)),
-        residual_(static_cast<const T*>(operands.residual)),
-        curve_(curve_of<T>(plan)) {
-    const bool forward = p_.direction == Direction::forward;
-    src_ = static_cast<const T*>(forward ? operands.x : operands.y);
-    dst_ = static_cast<T*>(forward ? operands.y : operands.x);
-    Carver carver(workspace);
-    for (int t = 0; t < plan.threads; ++t) {
-      Carver thread(carver.take<std::byte>(static_cast<int64_t>(plan.blocking.thread_bytes)));
-      scratch_.emplace_back(thread, plan);
-      listed_.push_back({});
-    }
-  }
+      : Base(plan, operands, workspace), pack_(typed<T>(kernels_for(plan.machine.isa).pack)) {}
 
   void item(int64_t item, int thread, Interrupt& interrupt) {
     const auto [index, block, image, group, split, block_id] = work_of(plan_.gathers, plan_.blocking, p_.groups, item);
@@ -219,13 +199,7 @@ class IndirectRun {
   }
 
  private:
-  // What a thread's list of vectors is for.
-  struct Listed {
-    int64_t gather = -1, rows = 0, cols = 0, count = 0;
-  };
-
   bool nhwc() const { return p_.layout == Layout::nhwc; }
-  static int64_t dst_pixels(const Gather& g) { return g.d().dst_full * g.h().dst_full * g.w().dst_full; }
 
   // Offset of a result in its image's channel.
   int64_t place(const Gather& g, int64_t jd, int64_t jh, int64_t jw) const {
@@ -261,7 +235,7 @@ class IndirectRun {
   void list_vectors(size_t index, const PixelBlock& block, int thread) {
     const Gather& g = plan_.gathers[index];
     const GatherBlocking& b = plan_.blocking.gathers[index];
-    Listed& listed = listed_[thread];
+    auto& listed = listed_[thread];
     const Scratch<T>& s = scratch_[thread];
     if (listed.gather != static_cast<int64_t>(index)) {
       int64_t* offset = s.offset;
@@ -290,15 +264,7 @@ class IndirectRun {
     listed = {static_cast<int64_t>(index), rows, cols, v - s.vectors};
   }
 
-  const ConvPlan& plan_;
-  const ConvProblem& p_;
-  const IndirectKernel<T>& kernel_;
   const PackKernel<T>& pack_;
-  const T *weights_, *packed_, *bias_, *residual_, *src_;
-  const CurveFunction<T> curve_;
-  T* dst_;
-  std::vector<Scratch<T>> scratch_;
-  std::vector<Listed> listed_;
 };
 
 double pixels_cost(const ConvProblem& p, const Machine& machine) {
@@ -332,7 +298,8 @@ void indirect_prepare(ConvPlan& plan) {
     plan.blocking.gathers.push_back(std::move(b));
   }
   plan.packed_bytes = static_cast<size_t>(lay_out_weights(plan) * element_bytes(p));
-  plan.blocking.thread_bytes = p.dtype == DType::float32 ? thread_bytes<float>(plan) : thread_bytes<double>(plan);
+  plan.blocking.thread_bytes =
+      p.dtype == DType::float32 ? scratch_bytes<Scratch<float>>(plan) : scratch_bytes<Scratch<double>>(plan);
   plan.workspace_bytes = static_cast<size_t>(plan.threads) * plan.blocking.thread_bytes;
 }
 

@@ -5,6 +5,7 @@
 
 #include "../buffer.h"
 #include "gather_nest.h"
+#include "indirect_operands.h"
 #include "weight_panels.h"
 
 namespace fastconv {
@@ -37,28 +38,14 @@ struct Scratch {
 };
 
 template <class T>
-class ChannelsRun {
+class ChannelsRun : IndirectOperands<T, Scratch<T>> {
+  using Base = IndirectOperands<T, Scratch<T>>;
+  using Base::bias_, Base::curve_, Base::dst_, Base::dst_pixels, Base::kernel_, Base::listed_, Base::p_, Base::packed_;
+  using Base::plan_, Base::residual_, Base::scratch_, Base::src_, Base::weights_;
+
  public:
   ChannelsRun(const ConvPlan& plan, const ConvOperands& operands, std::byte* workspace)
-      : plan_(plan),
-        p_(plan.problem),
-        kernel_(typed<T>(kernels_for(plan.machine.isa).indirect)),
-        width_(shared_width(plan.problem, plan.machine)),
-        weights_(static_cast<const T*>(operands.w)),
-        packed_(static_cast<const T*>(operands.packed)),
-        bias_(static_cast<const T*>(operands.bias)),
-        residual_(static_cast<const T*>(operands.residual)),
-        curve_(curve_of<T>(plan)) {
-    const bool forward = p_.direction == Direction::forward;
-    src_ = static_cast<const T*>(forward ? operands.x : operands.y);
-    dst_ = static_cast<T*>(forward ? operands.y : operands.x);
-    Carver carver(workspace);
-    for (int t = 0; t < plan.threads; ++t) {
-      Carver thread(carver.take<std::byte>(static_cast<int64_t>(plan.blocking.thread_bytes)));
-      scratch_.emplace_back(thread, plan);
-      listed_.push_back({});
-    }
-  }
+      : Base(plan, operands, workspace), width_(shared_width(plan.problem, plan.machine)) {}
 
   void item(int64_t item, int thread, Interrupt& interrupt) {
     const auto [index, block, image, group, split, block_id] = work_of(plan_.gathers, plan_.blocking, 1, item);
@@ -99,14 +86,8 @@ class ChannelsRun {
   }
 
  private:
-  // What a thread's list of pixels is for.
-  struct Listed {
-    int64_t gather = -1, rows = 0, cols = 0, count = 0;
-  };
-
   int64_t src_channels(const Gather& g) const { return g.src_c * p_.groups; }
   int64_t dst_channels(const Gather& g) const { return g.dst_c * p_.groups; }
-  static int64_t dst_pixels(const Gather& g) { return g.d().dst_full * g.h().dst_full * g.w().dst_full; }
 
   // Offset of a result's channels in its image.
   int64_t place(const Gather& g, int64_t jd, int64_t jh, int64_t jw) const {
@@ -119,7 +100,7 @@ class ChannelsRun {
     const Gather& g = plan_.gathers[index];
     const GatherBlocking& b = plan_.blocking.gathers[index];
     const Scratch<T>& s = scratch_[thread];
-    Listed& listed = listed_[thread];
+    auto& listed = listed_[thread];
     const int64_t rows = block.h1 - block.h0, cols = block.cols();
     const bool triples = takes_triples(p_, plan_.machine, g, b);
     if (listed.gather != static_cast<int64_t>(index)) {
@@ -217,23 +198,8 @@ class ChannelsRun {
               t.channels});
   }
 
-  const ConvPlan& plan_;
-  const ConvProblem& p_;
-  const IndirectKernel<T>& kernel_;
   const int64_t width_;
-  const T *weights_, *packed_, *bias_, *residual_, *src_;
-  const CurveFunction<T> curve_;
-  T* dst_;
-  std::vector<Scratch<T>> scratch_;
-  std::vector<Listed> listed_;
 };
-
-template <class T>
-size_t thread_bytes(const ConvPlan& plan) {
-  Carver carver(nullptr);
-  const Scratch<T> scratch(carver, plan);
-  return carver.used();
-}
 
 }  // namespace
 
@@ -246,7 +212,8 @@ void prepare_indirect_channels(ConvPlan& plan) {
     plan.blocking.gathers.push_back(std::move(b));
   }
   plan.packed_bytes = static_cast<size_t>(lay_out_channels(plan) * static_cast<int64_t>(size_of(p.dtype)));
-  plan.blocking.thread_bytes = p.dtype == DType::float32 ? thread_bytes<float>(plan) : thread_bytes<double>(plan);
+  plan.blocking.thread_bytes =
+      p.dtype == DType::float32 ? scratch_bytes<Scratch<float>>(plan) : scratch_bytes<Scratch<double>>(plan);
   plan.workspace_bytes = static_cast<size_t>(plan.threads) * plan.blocking.thread_bytes;
 }
 
