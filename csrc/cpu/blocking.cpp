@@ -1,6 +1,7 @@
 #include "blocking.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "spread.h"
 
@@ -96,6 +97,7 @@ void choose_block(GatherBlocking& b, const Gather& g, const Machine& m, int64_t 
   int64_t room = std::max<int64_t>(16, block_room(m, element_bytes, depth, far, b.channels_on_vector) / depth);
   if (stage_by_rows(b) && g.taps() > 1) room = std::max<int64_t>(16, staged_pixels(g, m, element_bytes, k_channels));
   const int64_t lanes = m.lanes(element_bytes), width = 2 * lanes;
+  const bool shared = blocks_wanted > 1;
   if (!b.channels_on_vector && 2 * g.h().dst * g.w().dst > room) blocks_wanted = std::max<int64_t>(2, blocks_wanted);
   if (g.w().dst > room) {  // one row is too much: part of a row, in whole tiles
     b.block_rows = 1;
@@ -113,7 +115,10 @@ void choose_block(GatherBlocking& b, const Gather& g, const Machine& m, int64_t 
     for (b.block_rows = 1; b.block_rows <= tallest; ++b.block_rows) {
       // Each block reads the rows its windows share with the next one again.
       const double halo = 1 + 0.02 * static_cast<double>(g.h().taps) / static_cast<double>(b.block_rows);
-      const double waste = slice_cycles(b, g, gemm_rows(m), width, lanes, whole_block) * halo;
+      double waste = slice_cycles(b, g, gemm_rows(m), width, lanes, whole_block) * halo;
+      // Threads take as many blocks each: a low last one leaves its thread idle.
+      if (shared)
+        waste *= static_cast<double>(ceil_div(g.h().dst, b.block_rows) * b.block_rows) / static_cast<double>(g.h().dst);
       if (b.block_rows == 1 || waste <= least) least = waste, best = b.block_rows;
     }
     b.block_rows = best;
@@ -204,9 +209,10 @@ GatherBlocking block_gather(const ConvProblem& p, const Gather& g, const Machine
   b.stage = make_stage(g, p.layout, b.block_rows, b.block_cols, true,
                        stage_by_rows(b) ? ceil_div(b.k_blocks.count, b.k_blocks.parts) : 0);
   // Channels are divided where images, groups and blocks alone leave the threads unevenly loaded.
+  // The fewest parts that give each as many: what several of them pack for themselves is one block at the seam.
   const int64_t units = std::max<int64_t>(1, p.batch) * p.groups * b.blocks();
   if (threads > 1 && units < 8 * threads && units % threads != 0)
-    b.c_splits = std::min(b.channel_tiles.parts, ceil_div(8 * threads, units));
+    b.c_splits = std::min(b.channel_tiles.parts, threads / std::gcd<int64_t>(units, threads));
   const int64_t panel_bytes = (b.block_rows * b.block_cols + 2 * lanes) * whole * bytes;
   b.keeps_passes = b.panels && b.c_splits > 1 && b.k_blocks.parts > 1 &&
                    panel_bytes <= static_cast<int64_t>(kThreadScratchBytes) / 2;
