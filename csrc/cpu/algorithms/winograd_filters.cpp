@@ -46,7 +46,7 @@ void transform_panel(const ConvPlan& plan, int64_t group, const WinogradPanel& p
                      const float* w, float* u, int64_t position_step) {
   const WinogradBlocking& b = plan.blocking.winograd;
   const Gather& g = plan.gathers[0];
-  const auto transform = kernels_for(plan.machine.isa).winograd.filter[b.form_h][b.form_w];
+  const auto transform = kernels_for(plan.machine.isa).winograd.filter;
   const bool flip = g.h().offset_step < 0 || g.w().offset_step < 0;
   const int64_t slice = g.h().taps * g.w().taps * panel.width;
   alignas(kAlignment) float taps[kStackWeights], phase_taps[kStackWeights];
@@ -71,8 +71,8 @@ void transform_panel(const ConvPlan& plan, int64_t group, const WinogradPanel& p
                    phase_taps);
         from = phase_taps, channel = phase_slice;
       }
-      transform(
-          {from, channel, end - begin, panel.width, flip, u + (begin - range.begin) * panel.width, position_step});
+      transform({b.form_h, b.form_w, from, channel, end - begin, panel.width, flip,
+                 u + (begin - range.begin) * panel.width, position_step});
     }
   }
 }

@@ -1,7 +1,7 @@
 // The function `filter` of winograd.h, once for every ISA.
 //
 //   for channel:
-//     for vectors of lanes:                              G along the columns of the filter, in double    on the stack
+//     for half vectors of lanes:                         G along the columns of the filter, in double    on the stack
 //     for row of positions:  for vectors of lanes:       G along it, rounded once to float
 //       dst[position][channel][lane]
 //
@@ -81,49 +81,97 @@ FASTCONV_INLINE void narrow_line(const Doubles (&in)[taps], HalfFloats (&out)[al
   for (int j = 0; j < alpha; ++j) out[j] = __builtin_convertvector(wide[j], HalfFloats);
 }
 
-// One channel, `vectors` of lanes.
-template <int form_h, int form_w, int vectors>
-FASTCONV_INLINE void transform_filter(const WinogradFilter& f, const float* src, float* dst) {
-  constexpr int alpha_h = kWinogradForms[form_h].alpha, alpha_w = kWinogradForms[form_w].alpha;
-  constexpr int ker_h = alpha_h - kWinogradForms[form_h].results + 1;
-  constexpr int ker_w = alpha_w - kWinogradForms[form_w].results + 1;
-  constexpr int lanes = kLanes<double>, taps = ker_h * ker_w;
-  Doubles block[2 * vectors][alpha_h][ker_w];
+// Taps of a filter of so many columns, from `src` on in steps (backwards where they are negative), to
+// block[half vector][row of positions][column], for one channel. `known`: the number of columns, or 0.
+template <int form, int known>
+FASTCONV_INLINE void columns_of(const float* src, int64_t step, int64_t columns, int64_t halves, Doubles* block) {
+  constexpr int alpha = kWinogradForms[form].alpha, taps = alpha - kWinogradForms[form].results + 1;
+  const int64_t count = known ? known : columns;
 #pragma GCC unroll 1
-  for (int v = 0; v < 2 * vectors; ++v)
+  for (int64_t v = 0; v < halves; ++v, block += alpha * count)
 #pragma GCC unroll 1
-    for (int s = 0; s < ker_w; ++s) {
-      Doubles in[ker_h], out[alpha_h];
+    for (int64_t s = 0; s < count; ++s) {
+      Doubles in[taps], out[alpha];
 #pragma GCC unroll 8
-      for (int k = 0; k < ker_h; ++k) {
-        const int tap = k * ker_w + s;
-        in[k] = load_doubles(src + (f.flip ? taps - 1 - tap : tap) * f.width + v * lanes);
-      }
-      filter_line<alpha_h, ker_h>(in, out);
+      for (int k = 0; k < taps; ++k) in[k] = load_doubles(src + (k * count + s) * step + v * kLanes<double>);
+      filter_line<alpha, taps>(in, out);
 #pragma GCC unroll 8
-      for (int i = 0; i < alpha_h; ++i) block[v][i][s] = out[i];
-    }
-#pragma GCC unroll 1
-  for (int i = 0; i < alpha_h; ++i, dst += alpha_w * f.position)
-#pragma GCC unroll 1
-    for (int v = 0; v < vectors; ++v) {
-      HalfFloats low[alpha_w], high[alpha_w];
-      narrow_line<alpha_w, ker_w>(block[2 * v][i], low);
-      narrow_line<alpha_w, ker_w>(block[2 * v + 1][i], high);
-#pragma GCC unroll 8
-      for (int j = 0; j < alpha_w; ++j)
-        store(dst + j * f.position + v * kLanes<float>,
-              joined(low[j], high[j], typename MakeIndices<kLanes<float>>::type{}));
+      for (int i = 0; i < alpha; ++i) block[i * count + s] = out[i];
     }
 }
 
-template <int form_h, int form_w>
+// From there to dst[position][lane]. `known`: the number of rows, or 0.
+template <int form, int known>
+FASTCONV_INLINE void rows_of(const Doubles* block, int64_t rows, int64_t halves, float* dst, int64_t position) {
+  constexpr int alpha = kWinogradForms[form].alpha, taps = alpha - kWinogradForms[form].results + 1;
+  const int64_t count = known ? known : rows;
+#pragma GCC unroll 1
+  for (int64_t i = 0; i < count; ++i, block += taps, dst += alpha * position) {
+    const Doubles* from = block;
+#pragma GCC unroll 1
+    for (int64_t v = 0; v < halves; v += 2, from += 2 * count * taps) {
+      Doubles low[taps], high[taps];
+#pragma GCC unroll 8
+      for (int k = 0; k < taps; ++k) low[k] = from[k], high[k] = from[count * taps + k];
+      HalfFloats low_half[alpha], high_half[alpha];
+      narrow_line<alpha, taps>(low, low_half);
+      narrow_line<alpha, taps>(high, high_half);
+      float* to = dst + v * kLanes<double>;
+#pragma GCC unroll 8
+      for (int j = 0; j < alpha; ++j, to += position)
+        store(to, joined(low_half[j], high_half[j], typename MakeIndices<kLanes<float>>::type{}));
+    }
+  }
+}
+
+template <class Columns, class Rows>
+FASTCONV_INLINE void transform_channels(const WinogradFilter& f, const Columns& columns, const Rows& rows) {
+  const WinogradForm &h = kWinogradForms[f.form_h], &w = kWinogradForms[f.form_w];
+  const int64_t ker_w = w.alpha - w.results + 1, taps = (h.alpha - h.results + 1) * ker_w;
+  const int64_t halves = f.width / kLanes<double>;
+  Doubles block[4 * kMaxAlpha * kMaxAlpha];
+  for (int64_t c = 0; c < f.channels; ++c) {
+    const float* const src = f.src + c * f.channel;
+    columns(f.flip ? src + (taps - 1) * f.width : src, f.flip ? -f.width : f.width, ker_w, halves, block);
+    rows(block, h.alpha, halves, f.dst + c * f.width, f.position);
+  }
+}
+
+template <int form>
+void transform_square(const WinogradFilter& f) {
+  constexpr int alpha = kWinogradForms[form].alpha, taps = alpha - kWinogradForms[form].results + 1;
+  transform_channels(f, columns_of<form, taps>, rows_of<form, alpha>);
+}
+template <int form>
+void any_columns(const float* src, int64_t step, int64_t columns, int64_t halves, Doubles* block) {
+  columns_of<form, 0>(src, step, columns, halves, block);
+}
+template <int form>
+void any_rows(const Doubles* block, int64_t rows, int64_t halves, float* dst, int64_t position) {
+  rows_of<form, 0>(block, rows, halves, dst, position);
+}
+
+struct FilterAxis {
+  void (*square)(const WinogradFilter&);
+  void (*columns)(const float*, int64_t, int64_t, int64_t, Doubles*);
+  void (*rows)(const Doubles*, int64_t, int64_t, float*, int64_t);
+};
+struct FilterAxes {
+  FilterAxis of[kWinogradFormCount];
+};
+template <int... form>
+constexpr FilterAxes filter_axes(Indices<form...>) {
+  return {{{transform_square<form>, any_columns<form>, any_rows<form>}...}};
+}
+constexpr FilterAxes kFilterAxes = filter_axes(MakeIndices<kWinogradFormCount>::type{});
+
+// Square kernels have code of their own, others one axis after the other: code for each pair of forms was three times
+// as long.
 void transform_filters(const WinogradFilter& f) {
-  for (int64_t c = 0; c < f.channels; ++c)
-    if (f.width == kLanes<float>)
-      transform_filter<form_h, form_w, 1>(f, f.src + c * f.channel, f.dst + c * f.width);
-    else
-      transform_filter<form_h, form_w, 2>(f, f.src + c * f.channel, f.dst + c * f.width);
+  if (f.form_h == f.form_w)
+    kFilterAxes.of[f.form_h].square(f);
+  else
+    transform_channels(f, kFilterAxes.of[f.form_h].columns, kFilterAxes.of[f.form_w].rows);
 }
 
 }  // namespace

@@ -319,7 +319,6 @@ constexpr void fill_form(WinogradKernels& kernels) {
   if constexpr (winograd_pair(h, w)) {
     kernels.input[h][w] = input_tiles<alpha_h, alpha_w>;
     kernels.output[h][w] = output_tiles<h, w>;
-    kernels.filter[h][w] = transform_filters<h, w>;
     if constexpr (winograd_odd_taps(h) && winograd_odd_taps(w)) {
       kernels.spread[h][w] = spread_tiles<h, w>;
       kernels.taps[h][w] = taps_tiles<h, w>;
@@ -334,7 +333,7 @@ constexpr void fill_row(WinogradKernels& kernels, Indices<w...>) {
 
 template <int... h>
 constexpr WinogradKernels make_winograd(Indices<h...> forms) {
-  WinogradKernels kernels{kLanes<float>, {}, {}, {}, {}, {}, gather_planes, scatter_planes};
+  WinogradKernels kernels{kLanes<float>, {}, {}, {}, {}, transform_filters, gather_planes, scatter_planes};
   (fill_row<h>(kernels, forms), ...);
   return kernels;
 }

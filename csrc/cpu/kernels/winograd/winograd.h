@@ -71,6 +71,7 @@ struct WinogradOutput {
 };
 
 struct WinogradFilter {
+  int form_h, form_w;
   const float* src;  // [channel][tap][width], channels `channel` apart
   int64_t channel;
   int64_t channels, width;  // width: one or two vectors
@@ -93,7 +94,7 @@ struct WinogradKernels {
   void (*output[kWinogradFormCount][kWinogradFormCount])(const WinogradOutput&);
   void (*spread[kWinogradFormCount][kWinogradFormCount])(const WinogradInput&);
   void (*taps[kWinogradFormCount][kWinogradFormCount])(const WinogradOutput&);
-  void (*filter[kWinogradFormCount][kWinogradFormCount])(const WinogradFilter&);
+  void (*filter)(const WinogradFilter&);
   void (*gather)(const WinogradPlanes&);
   void (*scatter)(const WinogradPlanes&);
 };
