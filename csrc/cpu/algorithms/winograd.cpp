@@ -75,8 +75,9 @@ WinogradBlocking block_tiles(const ConvProblem& p, const Gather& g, const Machin
   const int64_t most = std::max<int64_t>(1, static_cast<int64_t>(kThreadScratchBytes) / 2 / input_bytes);
   int64_t tiles = large ? most : std::min(most, std::max(least, m.l2_bytes * 3 / 4 / (input_bytes + sum_bytes)));
   const int64_t rows = p.batch * g.d().dst * b.dilation_h * b.tiles_h;
+  // Where that leaves too few blocks, threads share the channels: all would stream all weights otherwise.
   if (threads > 1 && !large)
-    tiles = std::min(tiles, std::max<int64_t>(gemm.max_rows, rows * b.tiles_w * b.dilation_w / (2 * threads)));
+    tiles = std::min(tiles, std::max<int64_t>(least, rows * b.tiles_w * b.dilation_w / (2 * threads)));
   b.phases = {b.dilation_w, ceil_div(b.dilation_w, tiles)};
   const int64_t phases = ceil_div(b.dilation_w, b.phases.parts);
   b.cols = {b.tiles_w, ceil_div(b.tiles_w, tiles / phases)};
