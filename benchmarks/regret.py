@@ -28,10 +28,14 @@ def regrets(layers: tuple[suites.Layer, ...], threads: int, seconds: float) -> l
             except NotImplementedError:
                 continue
         chosen = plans.pop("auto").algorithm
-        outs = {name: np.empty(plan.output_shape, np.float32) for name, plan in plans.items()}
-        calls = {name: partial(plan, x, outs[name]) for name, plan in plans.items()}
+        out = np.empty(plans[chosen].output_shape, np.float32)
+        calls = {name: partial(plan, x, out) for name, plan in plans.items()}
         times = timing.interleaved(calls, seconds)
         best = min(times, key=times.__getitem__)
+        if times[chosen] > (1 + ALLOWED) * times[best]:  # for longer, and without the others in the caches
+            again = timing.interleaved({name: calls[name] for name in (best, chosen)}, 5 * seconds)
+            times |= {name: min(times[name], again[name]) for name in again}
+            best = min((best, chosen), key=times.__getitem__)
         found.append((layer.name, chosen, best, times[chosen] / times[best] - 1))
     return found
 
