@@ -64,7 +64,9 @@ WinogradBlocking block_tiles(const ConvProblem& p, const Gather& g, const Machin
                                   winograd_pitch(terms * (last <= lanes ? lanes : width)));
   // Weights that a call does not keep packed are transformed once per block: the fewer the better.
   const bool large = static_cast<size_t>(p.groups * b.packed_group) * sizeof(float) > kPackedScratchBytes;
-  b.tile_step = winograd_pitch(terms - g.src_c + ceil_div(g.src_c, lanes) * lanes);
+  // Whole vectors of the last slice, or of the last phases of the columns that share them, are written.
+  const auto beyond = [lanes](int64_t count) { return ceil_div(count, lanes) * lanes - count; };
+  b.tile_step = winograd_pitch(terms + std::max(beyond(g.src_c), beyond(b.phases_w * g.src_c)));
 
   // Transformed input and the sums of a panel in three quarters of L2; where weights come from L3 or memory, tiles
   // enough to hide that.
