@@ -77,14 +77,14 @@ def test_streams_are_those_of_the_call():
 def test_plans_and_poolings():
     plan, x, odd = fastconv.plan_conv2d(X.shape, cuda.asarray(W), cuda.asarray(B)), cuda.asarray(X), cuda.asarray(X + 1)
     again = plan._prepared.again()
-    assert again(x) is None and again(X) is None
+    assert again(x, None) is None and again(X, None) is None
     for _ in range(3):
         for given, values in ((x, X), (odd, X + 1)):
             assert np.array_equal(plan(given).numpy(), fastconv.conv2d(values, W, B))
             assert np.array_equal(fastconv.max_pool2d(given, 2).numpy(), fastconv.max_pool2d(values, 2))
             assert np.array_equal(fastconv.avg_pool2d(given, (3, 2), 1).numpy(), fastconv.avg_pool2d(values, (3, 2), 1))
             assert np.array_equal(fastconv.max_pool2d(given, 2, 1).numpy(), fastconv.max_pool2d(values, 2, 1))
-    assert again(odd) is not None and again(cuda.asarray(X[:1])) is None
+    assert again(odd, None) is not None and again(odd, odd) is None and again(cuda.asarray(X[:1]), None) is None
     spelled = (False, 2, 2, 1, 0, 1, False, True, None, "NCHW")
     pooled = emulated().engine.pool_again
     assert pooled("max_pool2d", x, spelled) is not None and pooled("max_pool2d", X, spelled) is None

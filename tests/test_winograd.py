@@ -140,6 +140,7 @@ def test_error_with_a_stride_or_an_even_number_of_taps(
 def test_what_has_no_form() -> None:
     x = np.ones((1, 8, 20, 20), np.float32)
     for kernel, window, message in [
+        ((1, 3), {"stride": 2}, "needs strides within the kernel, here 2 and 1 taps"),
         (1, {}, "no form for 1x1 taps"),
         (2, {"stride": 2}, "no form for 1x1 taps of each phase"),
         (6, {}, "no form for 6x6 taps"),

@@ -15,6 +15,7 @@
 
 namespace fastconv::cuda::bindings {
 
+using fastconv::bindings::as_method;
 using fastconv::bindings::for_python;
 using fastconv::bindings::KnownCalls;
 using fastconv::bindings::never_changes;

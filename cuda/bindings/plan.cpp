@@ -114,9 +114,11 @@ class PreparedConv {
   std::optional<KnownConv> known_;
 };
 
-PyObject* plan_again(PyObject* self, PyObject* x) {
-  return for_python(
-      [&] { return static_cast<const PreparedConv*>(PyCapsule_GetPointer(self, nullptr))->call_again(x); });
+PyObject* plan_again(PyObject* self, PyObject* const* arguments, Py_ssize_t count) {
+  return for_python([&]() -> py::object {
+    if (count != 2 || arguments[1] != Py_None) return {};
+    return static_cast<const PreparedConv*>(PyCapsule_GetPointer(self, nullptr))->call_again(arguments[0]);
+  });
 }
 
 py::tuple as_tuple(const Shape& shape) { return py::tuple(py::cast(shape)); }
@@ -164,7 +166,7 @@ void register_plan(py::module_& m) {
       .def("remember", &PreparedConv::remember)
       .def("again",
            [](const py::object& prepared) {
-             static PyMethodDef again{"again", &plan_again, METH_O, "The result, or None."};
+             static PyMethodDef again{"again", as_method(&plan_again), METH_FASTCALL, "The result, or None."};
              return quick_call<PreparedConv>(again, prepared);
            })
       .def_property_readonly("device", &PreparedConv::device)

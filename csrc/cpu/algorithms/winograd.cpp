@@ -243,6 +243,8 @@ Support winograd_supports(const ConvProblem& p, const Machine&) {
     if (walk.src_step > 1 && p.direction == Direction::weight_gradient)
       return {"computes weight gradients of stride 1 only"};
     if (walk.src_step > 1 && dilation > 1) return {"needs a stride or a dilation of 1"};
+    if (walk.src_step > walk.taps && walk.src_step > 1)
+      return {cat("needs strides within the kernel, here ", walk.src_step, " and ", walk.taps, " taps")};
     if (dilation == 1) continue;
     if (p.direction == Direction::weight_gradient) return {"computes weight gradients without dilation only"};
     if (dilation >= walk.dst) return {cat("needs a dilation below the extent of the result, here ", dilation)};

@@ -42,7 +42,7 @@ WinogradWeightBlocking block_weights(const ConvProblem& p, const Machine& m, int
   int64_t sections = 1;
   if (sums <= kSectionSums * m.l2_bytes)
     while (sections < kMostSections && 2 * sections <= b.rows.parts) sections *= 2;
-  b.rows.parts = std::min(rows, ceil_div(b.rows.parts, sections) * sections);
+  b.rows.parts = std::clamp<int64_t>(ceil_div(b.rows.parts, sections) * sections, 1, std::max<int64_t>(rows, 1));
   b.sections = {b.rows.parts, sections};
   // Positions an odd number of cache lines apart: a power of two would put all of a tile into the same sets.
   const int64_t line = static_cast<int64_t>(kAlignment / sizeof(float));
