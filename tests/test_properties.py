@@ -76,7 +76,14 @@ def test_shape_formula(case: ConvCase) -> None:
         (n + sum(pad) - d * (k - 1) - 1) // s + 1
         for n, k, s, pad, d in zip(case.size, case.kernel, case.stride, case.padding, case.dilation, strict=True)
     )
-    assert conv(case, x, w).shape == (case.batch, case.out_c, *expected)
+    assert conv(case, x, w, algorithm="auto").shape == (case.batch, case.out_c, *expected)
+
+
+@given(cases())
+def test_auto_is_near_exact(case: ConvCase) -> None:
+    x, w = arrays_of(case)
+    exact = conv(case, x, w)
+    np.testing.assert_allclose(conv(case, x, w, algorithm="auto"), exact, rtol=0, atol=3e-5 * np.abs(exact).max())
 
 
 @given(cases(), st.integers(-3, 3), st.integers(-3, 3))

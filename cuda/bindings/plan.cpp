@@ -114,6 +114,7 @@ class PreparedConv {
   std::optional<KnownConv> known_;
 };
 
+// again(x, out): the result, or None where it has to be called the long way, as with an `out`.
 PyObject* plan_again(PyObject* self, PyObject* const* arguments, Py_ssize_t count) {
   return for_python([&]() -> py::object {
     if (count != 2 || arguments[1] != Py_None) return {};

@@ -255,7 +255,8 @@ Support winograd_supports(const ConvProblem& p, const Machine&) {
     return {cat("needs gradients without a stride along the depth, and kernels of at most ", kWinogradDepthTaps,
                 " taps there")};
   const int64_t h = winograd_taps(g.h()), w = winograd_taps(g.w());
-  if (!has_forms(g.h(), g.w()) || g.taps() > kWinogradTaps)
+  if (g.taps() > kWinogradTaps) return {cat("needs at most ", kWinogradTaps, " taps, here ", g.taps())};
+  if (!has_forms(g.h(), g.w()))
     return {cat("has no form for ", h, "x", w, " taps", g.h().src_step * g.w().src_step > 1 ? " of each phase" : "")};
   if (p.direction == Direction::weight_gradient && (h % 2 == 0 || w % 2 == 0))
     return {cat("computes weight gradients of an odd number of taps only, here ", h, "x", w)};
